@@ -1,0 +1,54 @@
+# Everything a person types. Both environments are made on first use and kept.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check lint types contracts docs bench clean
+
+help:  ## What can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/runtime: setup.cfg pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/dev: setup.cfg pyproject.toml $(VENV)/runtime
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+# Real servers that the tests start, in an environment of their own.
+.servers/installed: tests/servers/requirements.txt
+	@test -x .servers/bin/python || $(PYTHON) -m venv .servers
+	@.servers/bin/python -m pip install -q --disable-pip-version-check -r tests/servers/requirements.txt
+	@touch $@
+
+demo: $(VENV)/runtime  ## Publish two builds, install one, update to the other, compare (OLD=dir NEW=dir)
+	@$(BIN)/playhead demo $(if $(OLD),--old '$(OLD)') $(if $(NEW),--new '$(NEW)')
+
+test: $(VENV)/dev .servers/installed  ## The whole suite
+	@$(BIN)/python -m pytest
+
+quick: $(VENV)/dev  ## The suite without its slow tests
+	@$(BIN)/python -m pytest -m 'not slow'
+
+check: lint types contracts docs  ## Everything that needs no running: lint, types, import contracts, docs in sync
+
+lint: $(VENV)/dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/dev
+	@$(BIN)/mypy
+
+contracts: $(VENV)/dev
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/dev
+	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
+
+bench: $(VENV)/dev  ## Every benchmark, side by side with its peer
+	@$(BIN)/python -m benchmarks
+
+clean:  ## Remove what make made
+	@rm -rf $(VENV) .servers .demo build dist *.egg-info

@@ -1,0 +1,1 @@
+"""The bytes: cut, named, compressed, packed, planned. Pure: bytes in, bytes out."""

@@ -1,0 +1,1 @@
+"""The edge: a verified cache of the origin, near the players."""

@@ -1,0 +1,1 @@
+"""The origin: what was published, over HTTP, straight from object storage."""

@@ -1,0 +1,1 @@
+"""Build in, release out: the publisher's side."""

@@ -1,0 +1,1 @@
+"""The assembled product: settings, composition, one command line."""
