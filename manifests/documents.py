@@ -1,0 +1,177 @@
+"""Head, release and root: the documents that say which build a channel plays (``docs/format``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from chunks.chunk_id import Digest, check_digest
+from kit.buffers import Buffer
+from kit.errors import FormatError
+from manifests.names import GROUP_PATTERN, TITLE_PATTERN, VERSION_PATTERN, Channel, TitleId, Version
+
+FORMAT = 1
+DOCUMENT_SIZE_MAX = 16 << 10
+ROOT_SIZE_MAX = 1 << 20
+PAGE_STORED_SIZE_MAX = 32 << 20
+GROUP_COUNT_MAX = 256
+PAGE_COUNT_MAX = 4096
+ENTRY_COUNT_MAX = 1_000_000
+CHUNK_COUNT_MAX = 4_000_000
+STREAM_SIZE_MAX = CHUNK_COUNT_MAX << 20
+
+_Title = Annotated[TitleId, Meta(pattern=TITLE_PATTERN)]
+_Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Immutable, keyword-only, closed to unknown keys."""
+
+
+class ObjectRef(_Document, frozen=True, kw_only=True):
+    """An immutable object by digest and stored size in bytes."""
+
+    digest: _Hex
+    size: Annotated[int, Meta(ge=1, le=PAGE_STORED_SIZE_MAX)]
+
+    @property
+    def raw_digest(self) -> Digest:
+        """The digest as 32 bytes."""
+        return Digest(bytes.fromhex(self.digest))
+
+
+class PageRef(ObjectRef, frozen=True, kw_only=True):
+    """A page of a group, and how many entries and chunk occurrences it holds."""
+
+    entry_count: Annotated[int, Meta(ge=0, le=ENTRY_COUNT_MAX)]
+    chunk_count: Annotated[int, Meta(ge=0, le=CHUNK_COUNT_MAX)]
+
+
+class Group(_Document, frozen=True, kw_only=True):
+    """An install group: its entries, chunk occurrences, bytes of its stream, and its pages."""
+
+    name: Annotated[str, Meta(pattern=GROUP_PATTERN)]
+    entry_count: Annotated[int, Meta(ge=1, le=ENTRY_COUNT_MAX)]
+    chunk_count: Annotated[int, Meta(ge=0, le=CHUNK_COUNT_MAX)]
+    size: Annotated[int, Meta(ge=0, le=STREAM_SIZE_MAX)]
+    pages: Annotated[tuple[PageRef, ...], Meta(min_length=1, max_length=PAGE_COUNT_MAX)]
+
+
+class Root(_Document, frozen=True, kw_only=True):
+    """What a build is. Its digest is the build id."""
+
+    format: Literal[1] = 1
+    title: _Title
+    groups: Annotated[tuple[Group, ...], Meta(min_length=1, max_length=GROUP_COUNT_MAX)]
+
+    @property
+    def installed_size(self) -> int:
+        """Bytes of all files."""
+        return sum(group.size for group in self.groups)
+
+
+class Release(_Document, frozen=True, kw_only=True):
+    """A build vouched for, under a counter that only rises within a title."""
+
+    format: Literal[1] = 1
+    title: _Title
+    counter: Annotated[int, Meta(ge=1, le=9_999_999_999)]
+    version: Annotated[Version, Meta(pattern=VERSION_PATTERN)]
+    created_at: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")]
+    root: ObjectRef
+
+
+class Head(_Document, frozen=True, kw_only=True):
+    """What a channel points to now."""
+
+    format: Literal[1] = 1
+    title: _Title
+    channel: Annotated[Channel, Meta(pattern=TITLE_PATTERN)]
+    release: Release
+
+
+_D = TypeVar("_D", bound=_Document)
+
+
+class _Versioned(msgspec.Struct):
+    format: int
+
+
+def encode(document: Root | Release | Head) -> bytes:
+    """Return the document as it is stored: keys in order, no white space."""
+    return msgspec.json.encode(document)
+
+
+def parse_head(data: Buffer, title: TitleId, channel: Channel) -> Head:
+    """Read the head of ``channel``.
+
+    Raises:
+        FormatError: It is damaged, of an unknown format, or another title's or channel's.
+    """
+    what = f"head of {title}/{channel}"
+    head = _parse(what, data, Head, DOCUMENT_SIZE_MAX)
+    _check_names(what, (title, head.title), (title, head.release.title), (channel, head.channel))
+    return head
+
+
+def parse_release(data: Buffer, title: TitleId, counter: int) -> Release:
+    """Read release ``counter`` of ``title``.
+
+    Raises:
+        FormatError: It is damaged, of an unknown format, or another release.
+    """
+    what = f"release {counter} of {title}"
+    release = _parse(what, data, Release, DOCUMENT_SIZE_MAX)
+    _check_names(what, (title, release.title), (str(counter), str(release.counter)))
+    return release
+
+
+def parse_root(data: Buffer, digest: Digest, title: TitleId) -> Root:
+    """Read the root of the build ``digest``.
+
+    Raises:
+        IntegrityError: The bytes have another digest.
+        FormatError: They are no root, of an unknown format, another title's, or do not add up.
+    """
+    what = f"root {digest.hex()} of {title}"
+    check_digest(what, data, digest)
+    root = _parse(what, data, Root, ROOT_SIZE_MAX)
+    _check_names(what, (title, root.title))
+    for group in root.groups:
+        sums = (sum(p.entry_count for p in group.pages), sum(p.chunk_count for p in group.pages))
+        if sums != (group.entry_count, group.chunk_count):
+            raise FormatError(f"{what}: pages of group {group.name} do not add up to the group")
+    _check_count(what, "entries", [group.entry_count for group in root.groups], ENTRY_COUNT_MAX)
+    _check_count(what, "chunks", [group.chunk_count for group in root.groups], CHUNK_COUNT_MAX)
+    _check_count(what, "pages", [len(group.pages) for group in root.groups], PAGE_COUNT_MAX)
+    if len({group.name for group in root.groups}) != len(root.groups):
+        raise FormatError(f"{what}: two groups have the same name")
+    return root
+
+
+def _parse(what: str, data: Buffer, kind: type[_D], size_max: int) -> _D:
+    if len(data) > size_max:
+        raise FormatError(f"{what} has {len(data)} bytes; at most {size_max}")
+    try:
+        found = msgspec.json.decode(data, type=_Versioned).format
+        if found != FORMAT:
+            raise FormatError(
+                f"{what} has format {found}; this program reads {FORMAT}: update the program"
+            )
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{what} is damaged: {error}") from error
+
+
+def _check_names(what: str, *pairs: tuple[str, str]) -> None:
+    for expected, found in pairs:
+        if expected != found:
+            raise FormatError(f"{what} says it is of {found!r}")
+
+
+def _check_count(what: str, of: str, counts: Sequence[int], limit: int) -> None:
+    if sum(counts) > limit:
+        raise FormatError(f"{what} has {sum(counts)} {of}; at most {limit}")
