@@ -1,4 +1,4 @@
-"""Where each object of a title lives: its key in storage, its path over HTTP (``docs/format/urls.md``)."""
+"""Where each object of a title lives: storage key and URL path (``docs/format/urls.md``)."""
 
 from __future__ import annotations
 
