@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from blockbuster import blockbuster_ctx
 
+from tests.servers.swift import Swift, running_swift
+
 WATCHED = ["kit", "origin", "edge", "console", "packager", "services", "playhead"]
 
 
@@ -18,3 +20,10 @@ def _nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with blockbuster_ctx(WATCHED):
         yield
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """One real S3 server for the whole run, started by the first test that asks."""
+    with running_swift(tmp_path_factory.mktemp("swift")) as server:
+        yield server
