@@ -1,4 +1,4 @@
-"""Builds made on the spot: seeded, about as compressible as games are, of any size and file count."""
+"""Builds made on the spot: seeded, about as compressible as games, of any size and file count."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 BLOCK_SIZE = 1 << 20
 NOISE_PERCENT = 45
-"""The share of each block that does not compress; the rest is short words. zstd keeps about half."""
+"""The share of a block that does not compress; the rest is short words. zstd keeps about half."""
 
 
 def write_build(folder: Path, size: int, file_count: int, seed: int = 7) -> None:
-    """Write ``file_count`` files of ``size`` bytes together below ``folder``; sizes vary tenfold."""
+    """Write ``file_count`` files, ``size`` bytes together, below ``folder``; sizes vary tenfold."""
     rng = random.Random(seed)
     weights = [10 ** rng.random() for _ in range(file_count)]
     unit = size / sum(weights)
