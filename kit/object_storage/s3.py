@@ -44,6 +44,9 @@ DELETE_KEYS_MAX = 1000  # what DeleteObjects takes in one call
 
 T = TypeVar("T")
 
+# boto3's default session keeps what making a client read, but must not be entered twice.
+_CONNECTING = threading.Lock()
+
 
 class S3Settings(Group, frozen=True):
     """Where the bucket is and how hard it may be asked."""
@@ -84,7 +87,6 @@ class S3Storage:
         # A put that waits for its parts holds a thread of the first pool; were the parts to
         # queue in that same pool, enough puts at once would wait for each other for ever.
         self._parts = ThreadPoolExecutor(settings.parts_connections_max, thread_name_prefix="s3-p")
-        self._connecting = threading.Lock()
         self._client: S3Client | None = None
 
     async def close(self) -> None:
@@ -140,7 +142,7 @@ class S3Storage:
 
     def _s3(self) -> S3Client:
         """Return the client, made on first use: that reads files, and takes 100 ms."""
-        with self._connecting:
+        with _CONNECTING:
             if self._client is None:
                 self._client = _connect(self._settings)
             return self._client
@@ -276,7 +278,7 @@ class S3Storage:
 
 
 def _connect(settings: S3Settings) -> S3Client:
-    return boto3.session.Session().client(
+    return boto3.client(
         "s3",
         endpoint_url=settings.endpoint_url,
         region_name=settings.region,

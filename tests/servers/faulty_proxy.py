@@ -16,15 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-SLOW_DOWN = (
-    b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>SlowDown</Code>"
-    b"<Message>Please reduce your request rate.</Message></Error>"
-)
-BROKEN = (
-    b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>InternalError</Code>"
-    b"<Message>We encountered an internal error.</Message></Error>"
-)
-
 
 @dataclass(slots=True)
 class Exchange:
@@ -55,6 +46,11 @@ class Exchange:
         if self.handler.command != "HEAD":
             self.handler.wfile.write(body)
 
+    def refuse(self, status: int, code: str) -> None:
+        """Answer with an error as S3 writes it."""
+        body = f"<Error><Code>{code}</Code><Message>said the proxy</Message></Error>".encode()
+        self.answer(status, [("Content-Length", str(len(body)))], body)
+
     def close(self, *, reset: bool) -> None:
         """End the connection: politely, or by RST, which is what a lingering time of 0 does."""
         self.handler.close_connection = True
@@ -70,13 +66,18 @@ Fault = Callable[[Exchange], None]
 
 def slow_down(exchange: Exchange) -> None:
     """503 SlowDown, and the server never hears of it."""
-    exchange.answer(503, [("Content-Length", str(len(SLOW_DOWN)))], SLOW_DOWN)
+    exchange.refuse(503, "SlowDown")
+
+
+def conflict(exchange: Exchange) -> None:
+    """409, as when another write or delete of the key is under way; never heard of."""
+    exchange.refuse(409, "ConditionalRequestConflict")
 
 
 def broken_after_commit(exchange: Exchange) -> None:
     """The server does it; the answer is 500."""
     exchange.forward()
-    exchange.answer(500, [("Content-Length", str(len(BROKEN)))], BROKEN)
+    exchange.refuse(500, "InternalError")
 
 
 def truncated(exchange: Exchange) -> None:
@@ -107,10 +108,21 @@ def damaged_upload(exchange: Exchange) -> None:
     exchange.answer(*exchange.forward())
 
 
-def whole_instead_of_range(exchange: Exchange) -> None:
-    """A server that does not know Range: 200 with everything."""
-    del exchange.handler.headers["Range"]
-    exchange.answer(*exchange.forward())
+def range_unconfirmed(exchange: Exchange) -> None:
+    """200 without Content-Range: by HTTP's rules these bytes are the whole object."""
+    _, headers, body = exchange.forward()
+    kept = [(name, value) for name, value in headers if name.lower() != "content-range"]
+    exchange.answer(200, kept, body)
+
+
+def held(release: threading.Event) -> Fault:
+    """Let a request through, but not before ``release`` is set."""
+
+    def hold(exchange: Exchange) -> None:
+        release.wait(30)
+        exchange.answer(*exchange.forward())
+
+    return hold
 
 
 @dataclass(slots=True)
