@@ -1,13 +1,12 @@
 """A directory as object storage: the embedded mode's S3, and as durable.
 
-An object is one file, at its key. A write goes to a temporary file beside all objects, is
-fsynced, and only then gets its name, by ``link`` (which fails if the name is taken: that is
-create-once) or ``rename`` (which replaces). Then every folder up to the root is fsynced. So a
-process killed at any moment, or a power cut, leaves the whole object or nothing of it; what
-may stay behind is a file in ``.tmp/``, which is no key and is removed a day later.
+An object is one file, at its key. It is written under another name in ``.tmp/``, fsynced and only
+then named; then every folder up to the root is fsynced. So a process killed at any moment, or
+a power cut, leaves the whole object or nothing of it. What may stay behind is a file in
+``.tmp/``, which is no key and is removed a day later.
 
-Every path is walked from the root by directory handles that do not follow symbolic links: what
-is planted in the directory leads nowhere outside it.
+How a file gets its name, and why nothing planted in the directory leads outside it, is in
+``local_files.py``.
 """
 
 from __future__ import annotations
@@ -15,20 +14,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import secrets
 import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from kit.buffers import Buffer
 from kit.clock import Clock, SystemClock
 from kit.errors import Conflict, Denied, IntegrityError, NotFound, OutOfSpace, Unavailable
 from kit.object_storage import ObjectStat
 from kit.object_storage.keys import check_key, check_prefix, is_key
+from kit.object_storage.local_files import (
+    Naming,
+    folder_at,
+    has_file,
+    make_durably,
+    write_then_name,
+)
 
 TMP = ".tmp"  # starts with a dot, so it can be no key
 TMP_AGE_MAX_S = 86400.0  # no upload of one object takes a day: older is left by a dead process
@@ -36,9 +41,8 @@ TMP_AGE_MAX_S = 86400.0  # no upload of one object takes a day: older is left by
 # A disk is busy long before this many calls wait on it; more threads only queue in the kernel.
 THREADS = 8
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FOLDER = _READ | os.O_DIRECTORY
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Not blocking, or opening a FIFO would wait for somebody to write to it.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Levels: TypeAlias = list[Iterator[ObjectStat | str]]
 T = TypeVar("T")
@@ -133,8 +137,8 @@ class LocalStorage:
         parent, _, name = key.rpartition("/")
         with self._errors_named(key):
             try:
-                with self._folder(parent) as folder:
-                    file = os.open(name, _READ | os.O_NONBLOCK, dir_fd=folder)  # a FIFO would wait
+                with folder_at(self._root, parent) as folder:
+                    file = os.open(name, _READ, dir_fd=folder)
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
                     raise NotFound(f"{self._root / key}: no such object") from error
@@ -168,7 +172,7 @@ class LocalStorage:
         with (
             self._errors_named(folder),
             suppress(FileNotFoundError),
-            self._folder(folder) as handle,
+            folder_at(self._root, folder) as handle,
             os.scandir(handle) as entries,
         ):
             for entry in entries:
@@ -183,16 +187,19 @@ class LocalStorage:
                         found[key] = _describe(key, entry.stat(follow_symlinks=False))
         return [found[sort_key] for sort_key in sorted(found)]
 
-    def _store(self, key: str, data: Buffer, how: Literal["link", "rename"]) -> bool:
+    def _store(self, key: str, data: Buffer, how: Naming) -> bool:
         parent, _, name = key.rpartition("/")
         with self._errors_named(key):
-            _make_durably(self._root / TMP)
+            make_durably(self._root / TMP)
             if self._first_write.acquire(blocking=False):
                 self._remove_stray()
-            with self._folder(TMP) as tmp, self._folder(parent, make=True) as folder:
-                stored = not (how == "link" and _exists(name, folder))
+            with (
+                folder_at(self._root, TMP) as tmp,
+                folder_at(self._root, parent, make=True) as folder,
+            ):
+                stored = not (how == "link" and has_file(folder, name))
                 if stored:
-                    stored = _write_then_name(data, tmp, folder, name, how)
+                    stored = write_then_name(data, tmp, folder, name, how)
                 # Also if another has stored it: its fsync of the folder may be yet to come.
                 os.fsync(folder)
             self._sync_above(parent)
@@ -202,7 +209,7 @@ class LocalStorage:
         """Fsync every folder above ``folder``; one that has not changed costs microseconds."""
         while folder:
             folder = folder.rpartition("/")[0]
-            with self._folder(folder) as handle:
+            with folder_at(self._root, folder) as handle:
                 os.fsync(handle)
 
     def _delete(self, keys: Sequence[str]) -> None:
@@ -211,49 +218,18 @@ class LocalStorage:
             with (
                 self._errors_named(key),
                 suppress(FileNotFoundError, IsADirectoryError),  # no object: deleted already
-                self._folder(parent) as folder,
+                folder_at(self._root, parent) as folder,
             ):
                 os.unlink(name, dir_fd=folder)
 
     def _remove_stray(self) -> None:
         """Remove what processes killed long ago left half-written."""
         oldest = self._clock.now() - TMP_AGE_MAX_S
-        with self._folder(TMP) as handle, os.scandir(handle) as entries:
+        with folder_at(self._root, TMP) as handle, os.scandir(handle) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError, IsADirectoryError):  # another was faster
                     if entry.stat(follow_symlinks=False).st_mtime < oldest:
                         os.unlink(entry.name, dir_fd=handle)
-
-    @contextmanager
-    def _folder(self, key: str, *, make: bool = False) -> Iterator[int]:
-        """Open a folder below the root, one part at a time, following no symbolic link.
-
-        Raises:
-            FileNotFoundError: A part is not there, or not a folder.
-            Conflict: A part is not a folder, and was to be made.
-        """
-        handle = os.open(self._root, _FOLDER & ~os.O_NOFOLLOW)  # the root itself may be a link
-        try:
-            for part in filter(None, key.split("/")):
-                if make:
-                    with suppress(FileExistsError):
-                        os.mkdir(part, dir_fd=handle)
-                inner = self._open_folder(part, handle, key, make=make)
-                os.close(handle)
-                handle = inner
-            yield handle
-        finally:
-            os.close(handle)
-
-    def _open_folder(self, part: str, parent: int, key: str, *, make: bool) -> int:
-        try:
-            return os.open(part, _FOLDER, dir_fd=parent)
-        except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                raise
-            if make:
-                raise Conflict(f"{self._root / key}: {part!r} is there and no folder") from error
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
 
     @contextmanager
     def _errors_named(self, key: str) -> Iterator[None]:
@@ -282,57 +258,3 @@ class LocalStorage:
 
 def _describe(key: str, status: os.stat_result) -> ObjectStat:
     return ObjectStat(key, status.st_size, status.st_mtime)
-
-
-def _exists(name: str, folder: int) -> bool:
-    """Tell whether an object has the name.
-
-    Raises:
-        IsADirectoryError: Something else has it.
-    """
-    try:
-        status = os.lstat(name, dir_fd=folder)
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISREG(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    return True
-
-
-def _write_then_name(
-    data: Buffer, tmp: int, folder: int, name: str, how: Literal["link", "rename"]
-) -> bool:
-    """Write ``data`` out whole and only then give it its name; return whether it got it."""
-    temporary = secrets.token_hex(16)
-    file = os.open(temporary, _CREATE, 0o644, dir_fd=tmp)
-    try:
-        with closing(os.fdopen(file, "wb", buffering=0)) as raw:
-            rest = memoryview(data).cast("B")
-            while rest:
-                rest = rest[raw.write(rest) :]
-            os.fsync(raw.fileno())
-        if how == "rename":
-            os.rename(temporary, name, src_dir_fd=tmp, dst_dir_fd=folder)
-        else:
-            os.link(temporary, name, src_dir_fd=tmp, dst_dir_fd=folder, follow_symlinks=False)
-    except FileExistsError:
-        return not _exists(name, folder)  # a folder of that name is an error
-    else:
-        return True
-    finally:
-        with suppress(FileNotFoundError):  # renamed
-            os.unlink(temporary, dir_fd=tmp)
-
-
-def _make_durably(folder: Path) -> None:
-    """Make ``folder`` and what is missing above it, each sure to survive a power cut."""
-    if folder.is_dir():
-        return
-    if not folder.parent.is_dir():
-        _make_durably(folder.parent)
-    folder.mkdir(exist_ok=True)
-    handle = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from kit.buffers import Buffer
-from kit.errors import Denied, IntegrityError, NotFound, Unavailable
+from kit.errors import Denied, IntegrityError, NotFound, SettingsError, Unavailable
 from kit.object_storage import ObjectStat
 from kit.object_storage.keys import check_key, check_prefix, is_key
 from kit.object_storage.s3_errors import answered, status_of, unanswered
@@ -278,20 +278,24 @@ class S3Storage:
 
 
 def _connect(settings: S3Settings) -> S3Client:
-    return boto3.client(
-        "s3",
-        endpoint_url=settings.endpoint_url,
-        region_name=settings.region,
-        aws_access_key_id=settings.access_key_id,
-        aws_secret_access_key=settings.secret_access_key,
-        config=Config(
-            s3={"addressing_style": settings.addressing},
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            max_pool_connections=settings.connections_max + settings.parts_connections_max,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            # Uploads carry their own (s3_upload.py); downloads are checked by digest above us.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
+    config = Config(
+        s3={"addressing_style": settings.addressing},
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        max_pool_connections=settings.connections_max + settings.parts_connections_max,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        # Uploads carry their own (s3_upload.py); downloads are checked by digest above us.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
     )
+    try:
+        return boto3.client(
+            "s3",
+            endpoint_url=settings.endpoint_url,
+            region_name=settings.region,
+            aws_access_key_id=settings.access_key_id,
+            aws_secret_access_key=settings.secret_access_key,
+            config=config,
+        )
+    except ValueError as error:  # what boto3 says of an endpoint that is no URL
+        raise SettingsError(f"endpoint_url {settings.endpoint_url!r}: {error}") from error

@@ -258,6 +258,13 @@ async def test_a_bucket_that_is_not_there_is_the_operators_to_mend(settings: S3S
     await storage.close()
 
 
+async def test_an_endpoint_that_is_no_url_is_named(settings: S3Settings) -> None:
+    storage = S3Storage(replace(settings, endpoint_url="storage.example"))
+    with pytest.raises(SettingsError, match=r"storage\.example"):
+        await storage.stat("a")
+    await storage.close()
+
+
 async def test_a_server_that_is_down_is_unavailable(settings: S3Settings) -> None:
     (port,) = free_ports(1)
     storage = S3Storage(replace(settings, endpoint_url=f"http://127.0.0.1:{port}"))
