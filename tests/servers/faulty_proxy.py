@@ -134,6 +134,8 @@ class FaultyProxy:
     """None lets one request through."""
     requests: list[str] = field(default_factory=list)
     """``METHOD /path?query`` of each, in order."""
+    checksums: list[str] = field(default_factory=list)
+    """``x-amz-checksum-crc32`` of those that had one."""
 
     @property
     def endpoint_url(self) -> str:
@@ -155,6 +157,7 @@ def running_proxy(upstream_port: int) -> Iterator[FaultyProxy]:
 
         def exchange(self) -> None:
             proxy.requests.append(f"{self.command} {self.path}")
+            proxy.checksums += self.headers.get_all("x-amz-checksum-crc32", [])
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             exchange = Exchange(self, body, upstream_port)
             fault = proxy.faults.popleft() if proxy.faults else None
