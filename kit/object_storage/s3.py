@@ -1,8 +1,8 @@
 """Object storage in an S3 bucket, through boto3: for publishing and administration.
 
 What it asks of a server beside the basics: ``If-None-Match: *`` on PutObject and on
-CompleteMultipartUpload. AWS, Ceph and Swift honour both; a server that ignores them overwrites,
-with the same bytes since keys are digests.
+CompleteMultipartUpload. AWS and OpenStack Swift honour both; a server that ignores them
+overwrites, with the same bytes since keys are digests.
 
 boto3 is synchronous, so each call runs in a thread of a pool we own, one connection per
 thread. Its own retries are off: retrying is a wrapper's job (``wrappers.py``), under a budget.

@@ -29,7 +29,7 @@ WRAPPERS: dict[str, Callable[[ObjectStorage], ObjectStorage]] = {
     "measured": lambda base: Measured(base, registry=CollectorRegistry(), clock=SystemClock()),
     "faulty": FaultyStorage,
 }
-ADAPTERS = ["memory", "local", "s3"]
+ADAPTERS = ["memory", "local", pytest.param("s3", marks=pytest.mark.slow)]  # starts a server
 
 BODY = bytes(range(256)) * 4
 ESCAPES = [

@@ -46,6 +46,8 @@ from tests.servers.faulty_proxy import (
 from tests.servers.ports import free_ports
 from tests.servers.swift import Swift
 
+pytestmark = pytest.mark.slow  # starts a server
+
 BODY = Random(2).randbytes(100_000)
 LARGE = Random(3).randbytes(12 * MIB)  # three parts, as set below
 
@@ -305,7 +307,6 @@ async def test_a_server_that_says_nothing_is_given_up(settings: S3Settings) -> N
     await server.wait_closed()
 
 
-@pytest.mark.slow
 async def test_a_thousand_and_one_keys_are_deleted_in_two_calls(
     storage: S3Storage, proxy: FaultyProxy
 ) -> None:
