@@ -1,1 +1,6 @@
-"""The origin: what was published, over HTTP, straight from object storage."""
+"""The origin: a title's objects over HTTP, straight from object storage."""
+
+from origin.routes import bind
+from origin.settings import OriginSettings
+
+__all__ = ["OriginSettings", "bind"]

@@ -1,0 +1,213 @@
+"""Heads and releases: small, not named by digest, and still served when the origin is gone.
+
+RFC 9111 and RFC 5861 for these two: fresh for a while; a while more, stale and refreshed behind
+the client's back; after that refreshed first, and stale only if that fails. All documents are in
+memory and, for a restart, each in a file of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from enum import Enum
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from chunks.chunk_id import digest_of
+from edge.upstreams import Upstreams
+from kit.clock import Clock
+from kit.errors import IntegrityError, NotFound, Unavailable
+from kit.http_client import HttpReply
+from kit.single_flight import SingleFlight
+from kit.telemetry import get_logger
+from manifests.addresses import (
+    IMMUTABLE_FRESH_S,
+    STALE_IF_ERROR_S,
+    HeadAddress,
+    ReleaseAddress,
+)
+from manifests.documents import DOCUMENT_SIZE_MAX
+
+log = get_logger("edge.documents")
+
+DocumentAddress: TypeAlias = HeadAddress | ReleaseAddress
+
+FILE_SIZE_MAX = 2 * DOCUMENT_SIZE_MAX
+"""Base64 takes a third more, path and times a little."""
+
+
+class Document(msgspec.Struct, frozen=True):
+    """One document as fetched; also what its file holds, as JSON."""
+
+    path: str
+    fetched_at: float
+    """Seconds since the Unix epoch at which it was fresh at its source."""
+    digest: str
+    content: bytes
+
+    def age_s(self, now: float) -> float:
+        """Return its age in seconds; a clock set back makes nothing younger than new."""
+        return max(0.0, now - self.fetched_at)
+
+
+class Found(Enum):
+    """How a document was found."""
+
+    HIT = "hit"
+    MISS = "fwd=miss"
+    REFRESHED = "fwd=stale"
+    STALE = "hit; detail=stale"
+
+
+class Documents:
+    """The documents of one edge. Open it before use."""
+
+    def __init__(
+        self,
+        folder: Path,
+        upstreams: Upstreams,
+        *,
+        count_max: int,
+        head_fresh_s: float,
+        clock: Clock,
+    ) -> None:
+        self._folder = folder
+        self._upstreams = upstreams
+        self._count_max = count_max
+        self._head_fresh_s = head_fresh_s
+        self._clock = clock
+        self._known: OrderedDict[str, Document] = OrderedDict()
+        self._refreshes: SingleFlight[str, Document] = SingleFlight()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Read what an earlier run left; a file that cannot be read is not there."""
+        for document in await asyncio.to_thread(lambda: list(_load(self._folder))):
+            self._known[document.path] = document
+        await self._drop_surplus()
+        try:
+            yield
+        finally:
+            await self._refreshes.close()
+
+    async def get(self, address: DocumentAddress) -> tuple[Document, Found]:
+        """Return the document at ``address``, as fresh as can be.
+
+        Raises:
+            NotFound: There is none.
+            NoUpstream: It is unknown here, or too old, and no upstream can give it.
+        """
+        path = address.path
+        known = self._known.get(path)
+        if known is None:
+            return await self._refresh(path), Found.MISS
+        self._known.move_to_end(path)
+        age_s = known.age_s(self._clock.now())
+        fresh_s, revalidate_s = self._lifetimes(address)
+        if age_s < fresh_s:
+            return known, Found.HIT
+        if age_s < fresh_s + revalidate_s:
+            self._refreshes.join(path, lambda: self._fetch(path))
+            return known, Found.STALE
+        is_usable = age_s < fresh_s + STALE_IF_ERROR_S
+        if is_usable and self._upstreams.are_all_avoided:
+            self._refreshes.join(path, lambda: self._fetch(path))
+            return known, Found.STALE  # asking first would only make the client wait
+        try:
+            return await self._refresh(path), Found.REFRESHED
+        except Unavailable:
+            if is_usable:
+                return known, Found.STALE
+            raise
+
+    def _lifetimes(self, address: DocumentAddress) -> tuple[float, float]:
+        """Return for how long it is fresh, and for how long after that it is refreshed behind."""
+        if isinstance(address, ReleaseAddress):
+            return IMMUTABLE_FRESH_S, 0.0
+        return self._head_fresh_s, self._head_fresh_s
+
+    async def _refresh(self, path: str) -> Document:
+        return await self._refreshes.run(path, lambda: self._fetch(path))
+
+    async def _fetch(self, path: str) -> Document:
+        try:
+            document = await self._upstreams.fetch(path, lambda reply: self._take(reply, path))
+        except NotFound:
+            if self._known.pop(path, None) is not None:
+                await asyncio.to_thread(_forget, self._file(path))
+            raise
+        self._known[path] = document
+        self._known.move_to_end(path)
+        try:
+            await asyncio.to_thread(_save, self._file(path), document)
+        except OSError as error:
+            log.warning("document.not_saved", path=path, error=str(error))
+        await self._drop_surplus()
+        return document
+
+    async def _take(self, reply: HttpReply, path: str) -> Document:
+        """Read an answer whose entity tag must be its digest, as on every node."""
+        content = bytes(await reply.read(size_max=DOCUMENT_SIZE_MAX))
+        digest = digest_of(content).hex()
+        if reply.headers.get("ETag") != f'"{digest}"':
+            raise IntegrityError(f"{reply.url}: is not what its entity tag says")
+        age = reply.headers.get("Age", "0")
+        age_s = float(age) if age.isdecimal() and len(age) < 10 else 0.0
+        return Document(path, self._clock.now() - age_s, digest, content)
+
+    async def _drop_surplus(self) -> None:
+        surplus: list[Path] = []
+        while len(self._known) > self._count_max:
+            path, _ = self._known.popitem(last=False)
+            surplus.append(self._file(path))
+        if surplus:
+            await asyncio.to_thread(_forget, *surplus)
+
+    def _file(self, path: str) -> Path:
+        return self._folder / f"{digest_of(path.encode()).hex()}.json"
+
+
+def _load(folder: Path) -> Iterator[Document]:
+    """Yield every readable document, the oldest first; delete what is none."""
+    found: list[Document] = []
+    for file in folder.glob("*") if folder.is_dir() else ():
+        try:
+            found.append(_read(file))
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            log.warning("document.dropped", file=file.name, error=str(error))
+            _forget(file)
+    yield from sorted(found, key=lambda document: document.fetched_at)
+
+
+def _read(file: Path) -> Document:
+    if file.suffix != ".json" or file.stat().st_size > FILE_SIZE_MAX:
+        raise ValueError("is no document")
+    document = msgspec.json.decode(file.read_bytes(), type=Document)
+    if digest_of(document.content).hex() != document.digest:
+        raise ValueError("is damaged")
+    return document
+
+
+def _save(file: Path, document: Document) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".part")
+    try:
+        with temporary.open("wb") as out:
+            out.write(msgspec.json.encode(document))
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.rename(file)
+    except OSError:
+        _forget(temporary)
+        raise
+
+
+def _forget(*files: Path) -> None:
+    for file in files:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)

@@ -1,0 +1,239 @@
+"""Routes of an edge: ``docs/format/urls.md``, every row, the same answers as the origin's.
+
+A bundle is served slice by slice, and its size and slice digests come from its verified slice
+list, so that ``Content-Range`` and 416 are right before a byte of it is fetched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import assert_never
+
+from aiohttp import web
+from structlog.contextvars import bind_contextvars
+
+from chunks.slices import SLICE_LIST_SIZE_MAX, SLICE_SIZE, SliceList, parse_slice_list
+from edge.disk_cache import DiskCache
+from edge.documents import DocumentAddress, Documents
+from edge.fill import Blob, Blobs, Landed
+from edge.memory_cache import MemoryCache
+from edge.metrics import EdgeMetrics, Tier
+from edge.settings import EdgeSettings
+from edge.upstreams import Upstreams
+from kit.clock import Clock, SystemClock
+from kit.errors import NotFound, SettingsError
+from kit.http_client import HttpClient
+from kit.http_content import Pieces, Representation, answer
+from kit.http_server import refuse_query
+from kit.service import Binder
+from manifests.addresses import (
+    Address,
+    BundleAddress,
+    HeadAddress,
+    ManifestAddress,
+    ReleaseAddress,
+    SliceAddress,
+    SliceListAddress,
+    parse_path,
+)
+from manifests.documents import PAGE_STORED_SIZE_MAX
+
+CACHE_NAME = "playhead"
+
+
+def bind(binder: Binder, settings: EdgeSettings, clock: Clock | None = None) -> None:
+    """Serve under ``/t/`` what the upstreams of ``settings`` have, through a cache.
+
+    Raises:
+        SettingsError: An upstream is no base URL, or there is none.
+    """
+    _check_upstreams(settings.upstreams)
+    edge = _Edge(settings, clock or SystemClock(), EdgeMetrics(binder.registry))
+    binder.lifetime(edge.open)
+    binder.routes(web.get("/t/{path:.*}", edge.serve))
+
+
+def _check_upstreams(urls: Sequence[str]) -> None:
+    if not urls:
+        raise SettingsError("edge.upstreams: name at least one origin or edge to fetch from")
+    for url in urls:
+        if not re.fullmatch(r"https?://[^/?#\s]+/?", url):
+            raise SettingsError(f"edge.upstreams: {url!r} is no base URL such as http://host:7401")
+
+
+class CacheStatus:
+    """What ``Cache-Status`` says of one answer; told what the answer is made of.
+
+    Source: RFC 9211, section 2.
+    """
+
+    def __init__(self) -> None:
+        self.text = "hit"
+
+    def note(self, landed: Landed, *, missing_count: int = 0, count: int = 1) -> None:
+        """Take in the first of ``count`` blobs, ``missing_count`` of which were not cached."""
+        if missing_count or landed.tier is Tier.FILL:
+            self.text = "fwd=partial" if missing_count < count > 1 else "fwd=miss"
+            self.text += "; collapsed" if landed.is_collapsed else ""
+        elif self.text.startswith("hit"):
+            self.text = f"hit; detail={landed.tier.value}"
+
+    def headers(self) -> dict[str, str]:
+        """Return the header, and put the same into the request's log line."""
+        bind_contextvars(cache=self.text)
+        return {"Cache-Status": f"{CACHE_NAME}; {self.text}"}
+
+
+class _Edge:
+    def __init__(self, settings: EdgeSettings, clock: Clock, metrics: EdgeMetrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._client = HttpClient(settings.client)
+        self._disk = DiskCache(
+            settings.cache_dir,
+            max_bytes=settings.max_bytes,
+            threads=settings.disk_threads,
+            metrics=metrics,
+        )
+        upstreams = Upstreams(
+            settings.upstreams,
+            self._client,
+            within_s=settings.fill_within,
+            cool_down_s=settings.cool_down_for,
+            clock=clock,
+            metrics=metrics,
+        )
+        self._documents = Documents(
+            settings.cache_dir / "documents",
+            upstreams,
+            count_max=settings.documents_max,
+            head_fresh_s=settings.head_fresh_for,
+            clock=clock,
+        )
+        self._blobs = Blobs(
+            memory=MemoryCache(settings.memory_max_bytes),
+            disk=self._disk,
+            upstreams=upstreams,
+            fills_max=settings.fills_max,
+            ahead_max=settings.ahead_max,
+            clock=clock,
+            metrics=metrics,
+        )
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        async with self._client, self._disk.open(), self._documents.open():
+            try:
+                yield
+            finally:
+                await self._blobs.close()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        refuse_query(request)
+        address = parse_path(request.raw_path)
+        match address:
+            case HeadAddress() | ReleaseAddress():
+                return await self._document(request, address)
+            case ManifestAddress():
+                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX)
+                return await self._whole(request, address, blob)
+            case SliceListAddress():
+                return await self._whole(request, address, _slice_list_blob(address))
+            case SliceAddress():
+                return await self._slice(request, address)
+            case BundleAddress():
+                return await self._bundle(request, address)
+            case _:
+                assert_never(address)
+
+    async def _document(self, request: web.Request, address: DocumentAddress) -> web.StreamResponse:
+        document, found = await self._documents.get(address)
+
+        def headers() -> dict[str, str]:
+            bind_contextvars(cache=found.value)
+            age_s = int(document.age_s(self._clock.now()))
+            return {"Age": str(age_s), "Cache-Status": f"{CACHE_NAME}; {found.value}"}
+
+        async def pieces(start: int, end: int) -> Pieces:
+            yield memoryview(document.content)[start:end]
+
+        size, digest = len(document.content), document.digest
+        return await answer(request, _representation(address, digest, size, headers), pieces)
+
+    async def _whole(
+        self, request: web.Request, address: Address, blob: Blob
+    ) -> web.StreamResponse:
+        """Answer with a blob whose size is not known before it is here."""
+        status = CacheStatus()
+        landed = await self._blobs.begin(blob).landed()
+        status.note(landed)
+
+        async def pieces(start: int, end: int) -> Pieces:
+            yield self._counted(landed, start, end)
+
+        size, digest = len(landed.content), blob.digest.hex()
+        found = _representation(address, digest, size, status.headers)
+        return await answer(request, found, pieces)
+
+    async def _slice(self, request: web.Request, address: SliceAddress) -> web.StreamResponse:
+        status = CacheStatus()
+        slices = await self._slice_list(address.bundle, status)
+        if address.index >= len(slices.digests):
+            raise NotFound(f"{address.path}: the bundle has {len(slices.digests)} slices")
+        blob = _slice_blob(address, slices)
+
+        async def pieces(start: int, end: int) -> Pieces:
+            landed = await self._blobs.begin(blob).landed()
+            status.note(landed)
+            yield self._counted(landed, start, end)
+
+        start, end = slices.span(address.index)
+        found = _representation(address, blob.digest.hex(), end - start, status.headers)
+        return await answer(request, found, pieces)
+
+    async def _bundle(self, request: web.Request, address: BundleAddress) -> web.StreamResponse:
+        status = CacheStatus()
+        slices = await self._slice_list(address, status)
+
+        async def pieces(start: int, end: int) -> Pieces:
+            first, after_last = start // SLICE_SIZE, -(-end // SLICE_SIZE)
+            blobs = [_slice_blob(address.slice(i), slices) for i in range(first, after_last)]
+            missing_count = sum(not self._blobs.has(blob.digest) for blob in blobs)
+            at = first * SLICE_SIZE
+            async with aclosing(self._blobs.in_order(blobs)) as arriving:
+                async for landed in arriving:
+                    status.note(landed, missing_count=missing_count, count=len(blobs))
+                    yield self._counted(landed, max(0, start - at), end - at)
+                    at += SLICE_SIZE
+
+        size, digest = slices.bundle_size, address.bundle_id.hex()
+        return await answer(request, _representation(address, digest, size, status.headers), pieces)
+
+    async def _slice_list(self, bundle: BundleAddress, status: CacheStatus) -> SliceList:
+        landed = await self._blobs.begin(_slice_list_blob(bundle.slice_list)).landed()
+        status.note(landed)
+        return parse_slice_list(landed.content, bundle.bundle_id)
+
+    def _counted(self, landed: Landed, start: int, end: int) -> memoryview:
+        """Return the bytes ``[start, end)`` of a blob, counted as served."""
+        piece = memoryview(landed.content)[start:end]
+        self._metrics.served[landed.tier].inc()
+        self._metrics.served_bytes[landed.tier].inc(len(piece))
+        return piece
+
+
+def _representation(
+    address: Address, digest: str, size: int, headers: Callable[[], Mapping[str, str]]
+) -> Representation:
+    return Representation(digest, size, address.content_type, address.cache_control, headers)
+
+
+def _slice_list_blob(address: SliceListAddress) -> Blob:
+    return Blob(address.bundle_id, address.path, SLICE_LIST_SIZE_MAX)
+
+
+def _slice_blob(address: SliceAddress, slices: SliceList) -> Blob:
+    start, end = slices.span(address.index)
+    return Blob(slices.digests[address.index], address.path, SLICE_SIZE, end - start)

@@ -1,0 +1,44 @@
+"""What an operator can tell an edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from kit.http_client import ClientSettings
+from kit.listen import ListenSettings
+from kit.settings import Group
+from kit.units import GIB, MIB, ByteSize, Seconds
+from manifests.addresses import HEAD_FRESH_S
+
+
+class EdgeSettings(Group, frozen=True):
+    """Where an edge fetches, how much it keeps, and how patient it is."""
+
+    listen: ListenSettings = ListenSettings(port=7402)
+    upstreams: tuple[str, ...] = ("http://127.0.0.1:7401",)
+    """Base URLs of origins or other edges, the preferred first; one that fails is left for the
+    next."""
+    cache_dir: Path = Path(".playhead/edge")
+    """Folder of the cache; made if missing. It may be deleted while no edge runs on it."""
+    max_bytes: ByteSize = ByteSize(64 * GIB)
+    """Verified content kept on disk."""
+    memory_max_bytes: ByteSize = ByteSize(128 * MIB)
+    """Verified content kept in memory as well."""
+    documents_max: Annotated[int, Meta(ge=1)] = 4096
+    """Heads and releases kept, each of at most 16 KiB."""
+    head_fresh_for: Seconds = Seconds(HEAD_FRESH_S)
+    """A head older than this is asked for again."""
+    client: ClientSettings = ClientSettings()
+    fill_within: Seconds = Seconds(30)
+    """An upstream that takes longer for one object of at most 1 MiB is left for the next."""
+    fills_max: Annotated[int, Meta(ge=1)] = 32
+    """Fetches from upstream at the same time."""
+    ahead_max: Annotated[int, Meta(ge=0)] = 64
+    """Slices fetched before their turn, over all responses: each holds 1 MiB."""
+    cool_down_for: Seconds = Seconds(5)
+    """An upstream that failed is asked last for so long."""
+    disk_threads: Annotated[int, Meta(ge=1)] = 4
+    """Reads and writes of the cache at the same time."""

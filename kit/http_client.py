@@ -1,0 +1,193 @@
+"""The one place that makes HTTP requests: limits, deadlines, and errors that name the URL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Annotated
+
+import aiohttp
+from msgspec import Meta
+
+from kit import trace
+from kit.errors import IntegrityError, NotFound, Unavailable
+from kit.http_semantics import content_range
+from kit.settings import Group
+from kit.units import Seconds
+
+READ_BUFFER_SIZE = 1 << 20
+"""aiohttp stops reading the socket at twice this; its own 64 KiB would stall every slice often."""
+
+
+class ClientSettings(Group, frozen=True):
+    """How patient we are with a server, and how many connections we make."""
+
+    connect_within: Seconds = Seconds(5)
+    """A server that takes longer to accept a connection counts as down."""
+    stall_after: Seconds = Seconds(10)
+    """No byte for so long means the server is gone."""
+    connections_max: Annotated[int, Meta(ge=1)] = 64
+    """Connections at the same time; further requests wait for one."""
+
+
+class HttpReply:
+    """An answer whose body is still to be read. Valid inside ``async with client.get(...)``."""
+
+    def __init__(self, response: aiohttp.ClientResponse, span: tuple[int, int] | None) -> None:
+        self._response = response
+        self._span = span
+        self.url = str(response.url)
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    def require_content(self) -> None:
+        """Do nothing if the body is what was asked for: 200, or 206 with exactly the span.
+
+        Raises:
+            NotFound: The server says 404.
+            IntegrityError: The server answers with another span.
+            Unavailable: Any other status.
+        """
+        expected = 200 if self._span is None else 206
+        if self.status == 404:
+            raise NotFound(f"{self.url}: not found")
+        if self.status != expected:
+            raise Unavailable(f"{self.url}: answered {self.status}, expected {expected}")
+        if self._span is not None:
+            self._require_span(*self._span)
+
+    async def read(self, *, size_max: int) -> bytearray:
+        """Return the whole body, of at most ``size_max`` bytes.
+
+        Raises:
+            IntegrityError: It has more, or not as many as it declares.
+            Unavailable: The connection broke or stalled.
+        """
+        declared = self._response.content_length
+        if declared is None:
+            return await self._read_undeclared(size_max)
+        if declared > size_max:
+            raise IntegrityError(f"{self.url}: {declared} bytes declared, at most {size_max}")
+        return await self.read_exactly(declared)
+
+    async def read_exactly(self, size: int) -> bytearray:
+        """Return a body that must have ``size`` bytes; nothing is allocated if it declares others.
+
+        Raises:
+            IntegrityError: It has more or fewer.
+            Unavailable: The connection broke or stalled.
+        """
+        declared = self._response.content_length
+        if declared is not None and declared != size:
+            raise IntegrityError(f"{self.url}: {declared} bytes declared, expected {size}")
+        body, at = bytearray(size), 0
+        while piece := await self._next():
+            if at + len(piece) > size:
+                raise IntegrityError(f"{self.url}: more than the {size} bytes expected")
+            body[at : at + len(piece)] = piece
+            at += len(piece)
+        if at != size:
+            raise IntegrityError(f"{self.url}: ended after {at} of {size} bytes")
+        return body
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives.
+
+        Raises:
+            Unavailable: The connection broke or stalled.
+        """
+        while piece := await self._next():
+            yield piece
+
+    async def _next(self) -> bytes:
+        with _naming(self.url):
+            return await self._response.content.readany()
+
+    async def _read_undeclared(self, size_max: int) -> bytearray:
+        body = bytearray()
+        while piece := await self._next():
+            if len(body) + len(piece) > size_max:
+                raise IntegrityError(f"{self.url}: more than {size_max} bytes")
+            body += piece
+        return body
+
+    def _require_span(self, start: int, end: int) -> None:
+        found = self.headers.get("Content-Range", "")
+        prefix = content_range(start, end, 0).removesuffix("0")
+        if not found.startswith(prefix):
+            raise IntegrityError(f"{self.url}: sent {found[:80]!r}, expected {prefix}...")
+
+
+class HttpClient:
+    """A pool of connections. Use as an async context manager; belongs to one event loop.
+
+    Follows no redirects and reads no environment: where bytes come from is for settings to say.
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> HttpClient:
+        settings = self._settings
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=settings.connections_max),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=settings.connect_within, sock_read=settings.stall_after
+            ),
+            # Bytes are named by digest as they are: nobody on the way may pack them.
+            headers={"Accept-Encoding": "identity", "User-Agent": "playhead"},
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER_SIZE,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        span: tuple[int, int] | None = None,
+    ) -> AsyncIterator[HttpReply]:
+        """Ask for ``url``, or for the bytes ``span = (start, end)`` of it.
+
+        Leaving the block before the body's end closes the connection.
+
+        Raises:
+            Unavailable: No answer: the message names the URL and what went wrong.
+        """
+        assert self._session is not None, "use as an async context manager"
+        asked = dict(headers or {})
+        if span is not None:
+            asked["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+        here = trace.current.get()
+        if here is not None:
+            asked["traceparent"] = here.header
+        with _naming(url):
+            response = await self._session.get(url, headers=asked, allow_redirects=False)
+        async with response:
+            yield HttpReply(response, span)
+
+
+@contextmanager
+def _naming(url: str) -> Iterator[None]:
+    """Turn what aiohttp raises into one error that names ``url``."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise Unavailable(f"{url}: no byte in time ({type(error).__name__})") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise Unavailable(f"{url}: {str(error) or type(error).__name__}") from error

@@ -1,0 +1,243 @@
+"""What every HTTP service does the same way: limits, traces, problem documents, one log line.
+
+The middlewares, outermost first:
+
+1. :func:`observe` gives the request a trace, logs one canonical line and counts it;
+2. :func:`problems` turns whatever is raised into an RFC 9457 problem document;
+3. :func:`admit` refuses what is too much, or has more than one spelling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from structlog.contextvars import bound_contextvars
+from yarl import URL
+
+from kit import trace
+from kit.errors import InvalidInput, PlayheadError, Unavailable
+from kit.listen import ListenSettings
+from kit.telemetry import get_logger
+
+log = get_logger("http")
+
+SERVER = "playhead"
+OPERATOR_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Answered however busy the process is: whoever asks wants to know just that."""
+
+RETRY_AFTER_S = 1
+
+
+class BadRequest(InvalidInput):
+    """The request itself is wrong, whatever it asks for."""
+
+    code = "bad-request"
+    status = 400
+
+
+class Overloaded(Unavailable):
+    """This process serves as many requests as it may."""
+
+    code = "overloaded"
+
+
+@dataclass(slots=True)
+class ServerState:
+    """What the middlewares of one listener share."""
+
+    settings: ListenSettings
+    metrics: ServerMetrics
+    is_draining: bool = False
+    running: int = 0
+    """Requests being served, without those of operators."""
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while none is."""
+
+    def __post_init__(self) -> None:
+        self.idle.set()
+
+    def enter(self) -> None:
+        """Count a request in.
+
+        Raises:
+            Overloaded: There are as many as there may be.
+        """
+        if self.running >= self.settings.requests_max:
+            raise Overloaded(f"{self.running} requests are being served, the most there may be")
+        self.running += 1
+        self.metrics.running.inc()
+        self.idle.clear()
+
+    def leave(self) -> None:
+        """Count a request out."""
+        self.running -= 1
+        self.metrics.running.dec()
+        if not self.running:
+            self.idle.set()
+
+
+STATE: web.AppKey[ServerState] = web.AppKey("server_state", ServerState)
+
+
+@dataclass(slots=True)
+class ServerMetrics:
+    """How many requests, how long, how many at once."""
+
+    component: str
+    registry: CollectorRegistry
+    requests: Counter = field(init=False)
+    seconds: Histogram = field(init=False)
+    running: Gauge = field(init=False)
+
+    def __post_init__(self) -> None:
+        name, registry = f"playhead_{self.component}_http", self.registry
+        self.requests = Counter(
+            f"{name}_requests_total", "Answers by status.", ["status"], registry=registry
+        )
+        self.seconds = Histogram(
+            f"{name}_request_seconds", "Until the last byte was taken.", registry=registry
+        )
+        self.running = Gauge(f"{name}_requests_running", "Being served.", registry=registry)
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request a trace; log and count it once, whatever its outcome."""
+    state = request.app[STATE]
+    here = trace.follow(request.headers.get("traceparent"))
+    trace.current.set(here)
+    if request.transport is not None:
+        # "Written" then means "the kernel has it": it survives our exit, and back-pressure
+        # is felt at once.
+        request.transport.set_write_buffer_limits(high=0)
+    started, status = time.perf_counter(), 499
+    with bound_contextvars(trace_id=here.trace_id):
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            elapsed_s = time.perf_counter() - started
+            state.metrics.requests.labels(str(status)).inc()
+            state.metrics.seconds.observe(elapsed_s)
+            log.info(
+                "request.served",
+                service=state.metrics.component,
+                method=request.method,
+                path=request.raw_path,
+                status=status,
+                sent_bytes=request.writer.output_size,
+                ms=round(elapsed_s * 1e3, 2),
+            )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what is raised into a problem document; the only place that does."""
+    try:
+        return await handler(request)
+    except PlayheadError as error:
+        return problem(error)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = error.reason.lower().replace(" ", "-")
+        kept = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return _problem(code, error.status, error.reason, kept)
+    except ConnectionError:
+        raise  # the client left; there is nobody to tell
+    except Exception:
+        log.exception("request.failed", path=request.raw_path)
+        return _problem("internal", 500, "a bug of ours; the log has it under this trace", {})
+
+
+@web.middleware
+async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let in a limited number of requests, each in the one spelling it has."""
+    if request.path in OPERATOR_PATHS:
+        return await handler(request)
+    state = request.app[STATE]
+    _check_target(request.raw_path, request.rel_url)
+    if request.method in {"GET", "HEAD"} and request.body_exists:
+        raise BadRequest(f"{request.method} with a body has no meaning")
+    state.enter()
+    try:
+        return await handler(request)
+    finally:
+        state.leave()
+
+
+async def sign(request: web.Request, response: web.StreamResponse) -> None:
+    """Say in every answer who sends it and in which trace; and, when draining, that it is the last.
+
+    A signal of the application (``on_response_prepare``).
+    """
+    response.headers["Server"] = SERVER
+    here = trace.current.get()
+    if here is not None:
+        response.headers["traceparent"] = here.header
+    if request.app[STATE].is_draining:
+        response.force_close()
+        response.headers["Connection"] = "close"
+
+
+def problem(error: PlayheadError, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return ``error`` as a problem document."""
+    extra = dict(headers or {})
+    if error.retryable:
+        extra["Retry-After"] = str(RETRY_AFTER_S)
+    response = _problem(error.code, error.status, str(error), extra)
+    if isinstance(error, BadRequest):
+        response.force_close()  # where this request ends is not certain
+    return response
+
+
+def refuse_query(request: web.Request) -> None:
+    """Do nothing if ``request`` has no query: a thing with one name has one cache key.
+
+    Raises:
+        BadRequest: It has one, be it empty.
+    """
+    if "?" in request.raw_path:
+        raise BadRequest(f"{request.path} takes no query")
+
+
+def _problem(code: str, status: int, detail: str, headers: dict[str, str]) -> web.Response:
+    here = trace.current.get()
+    body = {
+        "type": f"urn:playhead:error:{code}",
+        "code": code,
+        "status": status,
+        "detail": detail,
+        "trace_id": here.trace_id if here else None,
+    }
+    return web.Response(
+        body=msgspec.json.encode(body),
+        status=status,
+        content_type="application/problem+json",
+        headers={"Cache-Control": "no-store", **headers},
+    )
+
+
+def _check_target(raw: str, url: URL) -> None:
+    """Do nothing if ``raw`` is how we would write ``url`` ourselves.
+
+    Raises:
+        BadRequest: It has a host, a fragment, dot segments, or needless or missing escapes; a
+            cache and the server behind it could read it differently.
+    """
+    if not raw.startswith("/") or "#" in raw:
+        raise BadRequest(f"request target {raw[:200]!r}: expected a path from '/' on")
+    path, question_mark, _ = raw.partition("?")
+    ours = str(URL.build(path=url.path)) if url.raw_path.isascii() else None
+    if path != ours or any(part in {".", ".."} for part in path.split("/")) or "//" in path:
+        raise BadRequest(f"request target {raw[:200]!r} is not in its canonical spelling")
+    if question_mark and not raw.isascii():
+        raise BadRequest(f"request target {raw[:200]!r}: expected ASCII")

@@ -1,0 +1,21 @@
+"""What an operator can tell the origin."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from kit.listen import ListenSettings
+from kit.settings import Group
+from kit.units import MIB, ByteSize
+
+
+class OriginSettings(Group, frozen=True):
+    """How much of the storage's and the machine's time the origin may take."""
+
+    listen: ListenSettings = ListenSettings(port=7401)
+    reads_max: Annotated[int, Meta(ge=1)] = 32
+    """Reads from storage at the same time, each of at most 1 MiB."""
+    slice_lists_max_bytes: ByteSize = ByteSize(16 * MIB)
+    """Memory for slice lists: 16 MiB hold the lists of about 400 GB of bundles."""
