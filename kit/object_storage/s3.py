@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -27,9 +27,8 @@ from kit.errors import Denied, IntegrityError, NotFound, SettingsError, Unavaila
 from kit.object_storage import ObjectStat
 from kit.object_storage.keys import check_key, check_prefix, is_key
 from kit.object_storage.s3_errors import answered, status_of, unanswered
+from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.s3_upload import Upload
-from kit.settings import Group
-from kit.units import MIB, ByteSize, Seconds
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -46,35 +45,6 @@ T = TypeVar("T")
 
 # boto3's default session keeps what making a client read, but must not be entered twice.
 _CONNECTING = threading.Lock()
-
-
-class S3Settings(Group, frozen=True):
-    """Where the bucket is and how hard it may be asked."""
-
-    bucket: str
-    prefix: str = ""
-    """Put before every key, with a slash between; empty for none."""
-    endpoint_url: str | None = None
-    """None for AWS."""
-    region: str = "us-east-1"
-    access_key_id: str | None = None
-    """With the next, None leaves credentials to boto3: its files, the instance's role."""
-    secret_access_key: str | None = None
-    addressing: Literal["auto", "path", "virtual"] = "auto"
-    connections_max: int = 16
-    parts_connections_max: int = 4
-    """Beside those, for the parts of large objects; each holds a copy of its part."""
-    connect_timeout: Seconds = Seconds(3)
-    read_timeout: Seconds = Seconds(20)
-    multipart_above: ByteSize = ByteSize(16 * MIB)
-    part_size: ByteSize = ByteSize(16 * MIB)
-    """AWS takes 5 MiB to 5 GiB, and 10,000 parts: 16 MiB reaches 156 GiB."""
-    list_page: int = 1000
-    """Keys per page of a listing; S3 gives at most 1000."""
-
-    def __repr__(self) -> str:
-        """Name the place, never the secret: this is what ends up in logs."""
-        return f"S3Settings(s3://{self.bucket}/{self.prefix} at {self.endpoint_url or 'AWS'})"
 
 
 class S3Storage:

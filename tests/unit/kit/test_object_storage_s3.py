@@ -24,8 +24,9 @@ from kit.errors import (
     SettingsError,
     Unavailable,
 )
-from kit.object_storage.s3 import S3Settings, S3Storage
+from kit.object_storage.s3 import S3Storage
 from kit.object_storage.s3_errors import answered
+from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.wrappers import Retrying, RetrySettings
 from kit.units import MIB, ByteSize, Seconds
 from tests.polling import eventually

@@ -1,0 +1,32 @@
+"""Everything that can be told to Playhead, in one typed tree (``docs/settings.md``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kit.object_storage.s3_settings import S3Settings
+
+from edge import EdgeSettings
+from kit.object_storage.wrappers import RetrySettings
+from kit.settings import Group
+from origin import OriginSettings
+
+
+class StorageSettings(Group, frozen=True):
+    """Where published titles are kept."""
+
+    s3: S3Settings | None = None
+    """A bucket. Without one, titles are kept in the folder ``objects`` below ``data``."""
+    retries: RetrySettings = RetrySettings()
+
+
+class Settings(Group, frozen=True):
+    """The root."""
+
+    data: Path = Path("playhead-data")
+    """Folder for whatever this machine keeps: objects, caches, what the packager remembers."""
+    log_json: bool = False
+    """One JSON object per line instead of text for people."""
+    storage: StorageSettings = StorageSettings()
+    origin: OriginSettings = OriginSettings()
+    edge: EdgeSettings = EdgeSettings()
