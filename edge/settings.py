@@ -21,8 +21,8 @@ class EdgeSettings(Group, frozen=True):
     upstreams: tuple[str, ...] = ("http://127.0.0.1:7401",)
     """Base URLs of origins or other edges, the preferred first; one that fails is left for the
     next."""
-    cache_dir: Path = Path(".playhead/edge")
-    """Folder of the cache; made if missing. It may be deleted while no edge runs on it."""
+    cache_dir: Path = Path("edge")
+    """Folder of the cache, below ``data`` unless absolute. It may be deleted while no edge runs."""
     max_bytes: ByteSize = ByteSize(64 * GIB)
     """Verified content kept on disk."""
     memory_max_bytes: ByteSize = ByteSize(128 * MIB)

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from random import SystemRandom
 
+import msgspec
+
 import edge
 import origin
 from kit import service
@@ -47,7 +49,8 @@ def _origin(settings: Settings) -> Binder:
 
 def _edge(settings: Settings) -> Binder:
     binder = Binder("edge", settings.edge.listen)
-    edge.bind(binder, settings.edge)
+    cache_dir = settings.data / settings.edge.cache_dir
+    edge.bind(binder, msgspec.structs.replace(settings.edge, cache_dir=cache_dir))
     return binder
 
 

@@ -33,6 +33,7 @@ class RetrySettings(Group, frozen=True):
     pause_first: Seconds = Seconds(0.1)
     """Ceiling of the pause before the first retry; it doubles from one to the next."""
     pause_max: Seconds = Seconds(5)
+    """No pause is longer."""
     budget_ratio: float = 0.2
     """Retries per call in the long run: an outage costs the storage 1.2 times the load, not 4."""
     budget_reserve: int = 10
