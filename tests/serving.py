@@ -1,0 +1,84 @@
+"""Real origins and edges on ports of their own, inside the test's event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+import edge
+import origin
+from edge import EdgeSettings
+from kit.clock import Clock
+from kit.listen import ListenSettings
+from kit.object_storage import Reader
+from kit.service import Binder, serving
+from origin import OriginSettings
+
+LISTEN = ListenSettings(drain_for=5)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Looked up in any case."""
+    body: bytes
+
+    def json(self) -> Any:  # noqa: ANN401
+        return msgspec.json.decode(self.body)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A server under test."""
+
+    url: str
+    binder: Binder
+    session: aiohttp.ClientSession
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> Reply:
+        """Ask for ``path``; ``If_None_Match=...`` sets that header."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(method, self.url + path, headers=named) as reply:
+            return Reply(reply.status, reply.headers, await reply.read())
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return what a metric of this node stands at; 0 if it was never touched."""
+        return self.binder.registry.get_sample_value(name, labels) or 0.0
+
+
+@asynccontextmanager
+async def running(binder: Binder) -> AsyncIterator[Node]:
+    async with aiohttp.ClientSession() as session, serving([binder]) as [address]:
+        yield Node(address.url, binder, session)
+
+
+@asynccontextmanager
+async def running_origin(reader: Reader, listen: ListenSettings = LISTEN) -> AsyncIterator[Node]:
+    binder = Binder("origin", listen)
+    origin.bind(binder, reader, OriginSettings())
+    async with running(binder) as node:
+        yield node
+
+
+@asynccontextmanager
+async def running_edge(
+    cache_dir: Path,
+    *upstreams: str,
+    listen: ListenSettings = LISTEN,
+    clock: Clock | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> AsyncIterator[Node]:
+    binder = Binder("edge", listen)
+    chosen = EdgeSettings(upstreams=upstreams, cache_dir=cache_dir, **settings)
+    edge.bind(binder, chosen, clock)
+    async with running(binder) as node:
+        yield node
