@@ -1,0 +1,244 @@
+"""Delete what no live release needs.
+
+A release is **live** if a channel points to it, if it is one of the newest few, or if it is
+younger than the grace time. Live releases need their roots, pages, bundles and slice lists;
+everything else that is older than the grace time goes. So:
+
+* A console that is amid the download of a release no channel points to any more can finish it:
+  it has ``keep`` more releases' time, and at least the grace time.
+* What a push left behind that died is kept for the grace time, for the same push to go on from.
+* What cannot be told is not deleted: if one live release's manifest cannot be read, nothing is.
+
+Things are deleted in the reverse of the order in which a push stores them: releases, then roots
+and pages, then slice lists, then bundles. So a release or slice list that can be found is
+complete at every moment; a sweep that was killed leaves only objects that nothing refers to,
+and the next one, which plans afresh, deletes them.
+
+No push can build on what is being deleted: both hold the title's lock. Ages are told by the
+storage's own clock, whatever ours says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from chunks.chunk_id import Digest
+from kit.errors import Conflict, FormatError, IntegrityError, InvalidInput, NotFound
+from kit.object_storage import ObjectStat
+from kit.settings import Group
+from kit.units import Seconds
+from manifests import locations
+from manifests.documents import PageRef, Release
+from manifests.page import parse_page
+from packager.few_at_once import for_each
+from packager.title_store import TitleStore
+from packager.writer_lock import WriterLock
+
+DELETES_AT_ONCE = 500
+"""So often the lock is looked at; on S3 one request, on a disk well under a second."""
+
+PAGES_AT_ONCE = 8
+
+
+class SweepSettings(Group, frozen=True):
+    """How much of the past is kept."""
+
+    keep: Annotated[int, Meta(ge=1)] = 3
+    """The newest so many releases are live, whether or not a channel points to them."""
+    grace: Seconds = Seconds(7 * 86400)
+    """Nothing younger is deleted. As long as an edge may serve what it cached (a week)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRelease:
+    """A release whose objects are kept, and why."""
+
+    release: Release
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """An object to delete: its size in bytes, and why."""
+
+    key: str
+    size: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """What a sweep would do; ``stages`` are carried out one after the other."""
+
+    live: tuple[LiveRelease, ...]
+    stages: tuple[tuple[Deletion, ...], ...]
+    spared_count: int
+    """Objects that no live release needs, but younger than the grace time."""
+    spared_size: int
+    """Their bytes."""
+
+    @property
+    def count(self) -> int:
+        """How many objects it deletes."""
+        return sum(map(len, self.stages))
+
+    @property
+    def size(self) -> int:
+        """How many bytes that frees."""
+        return sum(deletion.size for stage in self.stages for deletion in stage)
+
+
+async def plan_sweep(store: TitleStore, lock: WriterLock, settings: SweepSettings) -> SweepPlan:
+    """Return what to delete of a title; deletes nothing.
+
+    Raises:
+        Conflict: What a live release needs cannot be told, as something of it is missing or
+            damaged; it is named. Or the lock was lost.
+        Unavailable: The storage did not answer.
+    """
+    oldest_kept_s = await lock.storage_now() - settings.grace
+    stored = await _stored(store)
+    live = await _live(store, stored.releases, settings.keep, oldest_kept_s)
+    needed = await _needed(store, live)
+    # A slice list promises its bundle: while the one is kept, so is the other.
+    needed |= {
+        _bundle_key(store, stat) for stat in stored.slice_lists if stat.modified_at >= oldest_kept_s
+    }
+    spared: list[ObjectStat] = []
+
+    def stage(stats: Iterable[ObjectStat], why: str) -> tuple[Deletion, ...]:
+        unneeded = [stat for stat in stats if stat.key not in needed]
+        spared.extend(stat for stat in unneeded if stat.modified_at >= oldest_kept_s)
+        old = (stat for stat in unneeded if stat.modified_at < oldest_kept_s)
+        return tuple(Deletion(stat.key, stat.size, why) for stat in old)
+
+    stages = (
+        stage(stored.releases.values(), "release superseded and older than what is kept"),
+        stage(stored.manifests, "root or page of no live release"),
+        stage(stored.slice_lists, "slice list of a bundle that no live release needs"),
+        stage(stored.bundles, "bundle that no live release needs"),
+    )
+    return SweepPlan(tuple(live), stages, len(spared), sum(stat.size for stat in spared))
+
+
+async def sweep(
+    store: TitleStore,
+    lock: WriterLock,
+    plan: SweepPlan,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Carry out ``plan``, made under this same lock; ``on_progress`` hears how many are deleted.
+
+    Raises:
+        Conflict: The lock was lost; what was deleted so far was right to delete.
+        Unavailable: The storage did not answer. Sweep again to delete the rest.
+    """
+    deleted_count = 0
+    for stage in plan.stages:
+        for start in range(0, len(stage), DELETES_AT_ONCE):
+            batch = stage[start : start + DELETES_AT_ONCE]
+            await lock.check_held()
+            await store.storage.delete([deletion.key for deletion in batch])
+            deleted_count += len(batch)
+            on_progress(deleted_count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A title's objects that a sweep may delete. What has a strange name is none of them."""
+
+    releases: dict[int, ObjectStat]
+    """By counter."""
+    manifests: list[ObjectStat]
+    slice_lists: list[ObjectStat]
+    bundles: list[ObjectStat]
+
+
+async def _stored(store: TitleStore) -> _Stored:
+    async def named(prefix: str, pattern: str) -> list[ObjectStat]:
+        name = re.compile(re.escape(prefix) + pattern)
+        return [s async for s in store.storage.list(prefix) if name.fullmatch(s.key)]
+
+    digest = "[0-9a-f]{64}"
+    releases_prefix = locations.releases_prefix(store.title)
+    releases = await named(releases_prefix, "[0-9]{10}")
+    return _Stored(
+        {int(stat.key.removeprefix(releases_prefix)): stat for stat in releases},
+        await named(locations.manifests_prefix(store.title), digest),
+        await named(locations.slice_lists_prefix(store.title), digest),
+        await named(locations.bundles_prefix(store.title), digest),
+    )
+
+
+async def _live(
+    store: TitleStore, stored: dict[int, ObjectStat], keep: int, oldest_kept_s: float
+) -> list[LiveRelease]:
+    """Return the live releases, oldest first."""
+    with _nothing_deleted(f"what the channels of {store.title} point to"):
+        heads = await store.heads()
+    reasons: dict[int, list[str]] = {head.release.counter: [] for head in heads}
+    for head in heads:
+        reasons[head.release.counter].append(f"channel {head.channel} points to it")
+    for counter in sorted(stored)[-keep:]:
+        reasons.setdefault(counter, []).append(f"one of the newest {keep}")
+    for counter, stat in stored.items():
+        if stat.modified_at >= oldest_kept_s:
+            reasons.setdefault(counter, []).append("younger than the grace time")
+    headed = {head.release.counter: head.release for head in heads}
+    live: list[LiveRelease] = []
+    for counter in sorted(reasons):
+        with _nothing_deleted(f"what release {counter} of {store.title} is"):
+            release = await store.release(counter) if counter in stored else headed[counter]
+            if headed.get(counter, release) != release:
+                raise FormatError("a channel's head holds another release of this counter")
+        live.append(LiveRelease(release, tuple(reasons[counter])))
+    return live
+
+
+async def _needed(store: TitleStore, live: Sequence[LiveRelease]) -> set[str]:
+    """Return the keys of all objects that ``live`` needs."""
+    title = store.title
+    needed = {locations.release_key(title, one.release.counter) for one in live}
+    for ref, release in {one.release.root: one.release for one in live}.items():
+        what = f"what release {release.counter} ({release.version}) of {title} needs"
+        with _nothing_deleted(what):
+            root = await store.root(ref)
+            pages = [page for group in root.groups for page in group.pages]
+            needed |= {locations.manifest_key(title, of.raw_digest) for of in (ref, *pages)}
+            read = functools.partial(_bundles_of_page, store)
+            for bundle_ids in await for_each(pages, read, at_once=PAGES_AT_ONCE):
+                needed |= {locations.bundle_key(title, id_) for id_ in bundle_ids}
+                needed |= {locations.slice_list_key(title, id_) for id_ in bundle_ids}
+    return needed
+
+
+async def _bundles_of_page(store: TitleStore, ref: PageRef) -> set[Digest]:
+    key = locations.manifest_key(store.title, ref.raw_digest)
+    data = await store.storage.get(key, size_max=ref.size)
+    page = await asyncio.to_thread(parse_page, data, ref)
+    return {bundle.bundle_id for bundle in page.chunks.bundles}
+
+
+@contextmanager
+def _nothing_deleted(what: str) -> Iterator[None]:
+    """Refuse to sweep if ``what`` cannot be told."""
+    try:
+        yield
+    except (NotFound, IntegrityError, InvalidInput) as error:
+        raise Conflict(
+            f"nothing was deleted, as it cannot be told {what}: {error}. Mend that first (verify "
+            "lists all that is wrong; pushing the build again stores what is missing)"
+        ) from error
+
+
+def _bundle_key(store: TitleStore, slice_list: ObjectStat) -> str:
+    """Return the key of the bundle whose slice list this may be."""
+    return locations.bundles_prefix(store.title) + slice_list.key.rpartition("/")[2]
