@@ -1,0 +1,211 @@
+"""Heads and releases through an edge: how fresh, how stale, and what outlives the origin."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kit.clock import ManualClock
+from kit.units import Seconds
+from tests import titles
+from tests.polling import eventually
+from tests.servers.upstream import Fault, Upstream
+from tests.serving import Node, running_edge
+
+old, new = titles.some_title(seed=1), titles.some_title(seed=2)
+HEAD = old.head_address.path
+RELEASE = old.release_address.path
+DAY_S = 24 * 3600
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    upstream = Upstream()
+    upstream.publish(old)
+    async with upstream.running():
+        yield upstream
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(start=1_000_000_000)
+
+
+@pytest.fixture
+async def edge(upstream: Upstream, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Node]:
+    async with running_edge(tmp_path, upstream.url, clock=clock) as edge:
+        yield edge
+
+
+async def status_of(edge: Node, path: str = HEAD) -> tuple[bytes, str, str]:
+    reply = await edge.ask(path)
+    assert reply.status == 200
+    return reply.body, reply.headers["Cache-Status"].removeprefix("playhead; "), reply.headers["Age"]
+
+
+async def test_a_head_is_fresh_for_30_seconds(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    assert await status_of(edge) == (old.head, "fwd=miss", "0")
+    upstream.publish(new)
+    clock.advance(29)
+    assert await status_of(edge) == (old.head, "hit", "29")
+    assert upstream.asked[HEAD] == 1
+
+
+async def test_then_it_is_refreshed_behind_the_clients_back(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    await edge.ask(HEAD)
+    upstream.publish(new)
+    upstream.gate.clear()
+    clock.advance(31)
+    for _ in range(3):
+        assert await status_of(edge) == (old.head, "hit; detail=stale", "31")
+    upstream.gate.set()
+
+    async def is_new() -> bool:
+        return await status_of(edge) == (new.head, "hit", "0")
+
+    await eventually(is_new)
+    assert upstream.asked[HEAD] == 2
+
+
+async def test_after_a_minute_it_is_refreshed_first(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    await edge.ask(HEAD)
+    upstream.publish(new)
+    clock.advance(61)
+    assert await status_of(edge) == (new.head, "fwd=stale", "0")
+
+
+async def test_for_a_day_it_is_served_stale_when_the_upstream_fails(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    await edge.ask(HEAD)
+    upstream.spoil(Fault.BROKEN)
+    clock.advance(DAY_S)
+    assert await status_of(edge) == (old.head, "hit; detail=stale", str(DAY_S))
+    clock.advance(60)
+    assert (await edge.ask(HEAD)).status == 502
+
+
+async def test_a_failing_upstream_is_not_waited_for_each_time(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    await edge.ask(HEAD)
+    upstream.spoil(Fault.BROKEN)
+    clock.advance(61)
+    await edge.ask(HEAD)
+    upstream.gate.clear()  # whoever asks upstream now waits for ever
+    assert (await status_of(edge))[1] == "hit; detail=stale"
+    upstream.gate.set()
+
+
+async def test_a_head_that_is_gone_is_gone(
+    edge: Node, upstream: Upstream, clock: ManualClock, tmp_path: Path
+) -> None:
+    await edge.ask(HEAD)
+    del upstream.objects[HEAD]
+    clock.advance(61)
+    assert (await edge.ask(HEAD)).status == 404
+    assert list((tmp_path / "documents").iterdir()) == []
+
+
+async def test_a_head_published_a_moment_later_is_found(edge: Node, upstream: Upstream) -> None:
+    del upstream.objects[HEAD]
+    assert (await edge.ask(HEAD)).status == 404
+    upstream.publish(old)
+    assert (await edge.ask(HEAD)).status == 200
+
+
+async def test_a_release_is_fresh_for_a_week(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    await edge.ask(RELEASE)
+    clock.advance(7 * DAY_S - 1)
+    assert (await status_of(edge, RELEASE))[1] == "hit"
+    assert upstream.asked[RELEASE] == 1
+
+
+async def test_with_no_freshness_every_request_sees_the_newest(
+    upstream: Upstream, tmp_path: Path, clock: ManualClock
+) -> None:
+    async with running_edge(
+        tmp_path, upstream.url, clock=clock, head_fresh_for=Seconds(0)
+    ) as edge:
+        assert (await edge.ask(HEAD)).body == old.head
+        upstream.publish(new)
+        assert (await edge.ask(HEAD)).body == new.head
+
+
+async def test_an_edge_behind_an_edge_adds_up_the_age(
+    edge: Node, tmp_path: Path, clock: ManualClock
+) -> None:
+    await edge.ask(HEAD)
+    clock.advance(20)
+    async with running_edge(tmp_path / "far", edge.url, clock=clock) as far:
+        assert await status_of(far) == (old.head, "fwd=miss", "20")
+        clock.advance(15)  # 35 s after the origin gave it
+        assert (await status_of(far))[1:] == ("hit; detail=stale", "35")
+
+
+async def test_a_restarted_edge_serves_all_it_has_without_an_origin(
+    upstream: Upstream, tmp_path: Path, clock: ManualClock
+) -> None:
+    paths = {
+        HEAD: old.head,
+        RELEASE: old.release,
+        old.manifest_address.path: old.manifest,
+        old.bundle_address.path: old.bundle,
+    }
+    async with running_edge(tmp_path, upstream.url, clock=clock) as edge:
+        for path in paths:
+            await edge.ask(path)
+    clock.advance(3600)
+    async with running_edge(tmp_path, "http://127.0.0.1:9", clock=clock) as edge:
+        for path, content in paths.items():
+            reply = await edge.ask(path)
+            assert (reply.status, reply.body) == (200, content), path
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"not json", b"x" * 100_000])
+async def test_a_damaged_file_is_as_good_as_none(
+    upstream: Upstream, tmp_path: Path, damage: bytes
+) -> None:
+    async with running_edge(tmp_path, upstream.url) as edge:
+        await edge.ask(HEAD)
+    [file] = (tmp_path / "documents").iterdir()
+    file.write_bytes(damage)
+    async with running_edge(tmp_path, upstream.url) as edge:
+        assert (await edge.ask(HEAD)).body == old.head
+        assert upstream.asked[HEAD] == 2
+
+
+async def test_a_document_whose_bytes_changed_on_disk_is_dropped(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    async with running_edge(tmp_path, upstream.url) as edge:
+        await edge.ask(HEAD)
+    [file] = (tmp_path / "documents").iterdir()
+    file.write_bytes(file.read_bytes().replace(b'"content":"e', b'"content":"f'))
+    async with running_edge(tmp_path, upstream.url) as edge:
+        assert (await edge.ask(HEAD)).body == old.head
+        assert upstream.asked[HEAD] == 2
+
+
+async def test_only_so_many_documents_are_kept(upstream: Upstream, tmp_path: Path) -> None:
+    heads = [f"/t/title-{index}/h/live" for index in range(5)]
+    for index, path in enumerate(heads):
+        upstream.objects[path] = b'{"format":%d}' % index
+    async with running_edge(tmp_path, upstream.url, documents_max=3) as edge:
+        for path in heads:
+            await edge.ask(path)
+        assert len(list((tmp_path / "documents").iterdir())) == 3
+        await edge.ask(heads[4])
+        assert upstream.asked[heads[4]] == 1
+        await edge.ask(heads[0])
+        assert upstream.asked[heads[0]] == 2
