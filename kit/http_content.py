@@ -136,7 +136,7 @@ async def _write(request: web.Request, response: web.StreamResponse, piece: memo
 
 
 def _break_off(request: web.Request, error: PlayheadError) -> None:
-    """Reset the connection: the one way left to say that this body is not whole."""
+    """End the connection short of what was declared: the one way left to say "not whole"."""
     bind_contextvars(aborted=error.code)
     log.warning("response.aborted", path=request.raw_path, code=error.code, detail=str(error))
     if request.transport is not None:

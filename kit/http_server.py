@@ -10,12 +10,14 @@ The middlewares, outermost first:
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.contextvars import bound_contextvars
@@ -117,11 +119,13 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         # "Written" then means "the kernel has it": it survives our exit, and back-pressure
         # is felt at once.
         request.transport.set_write_buffer_limits(high=0)
-    started, status = time.perf_counter(), 499
+    started, status, sent_bytes = time.perf_counter(), 499, 0
     with bound_contextvars(trace_id=here.trace_id):
         try:
             response = await handler(request)
             status = response.status
+            # A streamed answer has been sent by now, a small one is sent after this line.
+            sent_bytes = request.writer.output_size or response.content_length or 0
             return response
         finally:
             elapsed_s = time.perf_counter() - started
@@ -133,7 +137,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
                 method=request.method,
                 path=request.raw_path,
                 status=status,
-                sent_bytes=request.writer.output_size,
+                sent_bytes=sent_bytes,
                 ms=round(elapsed_s * 1e3, 2),
             )
 
@@ -186,6 +190,25 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     if request.app[STATE].is_draining:
         response.force_close()
         response.headers["Connection"] = "close"
+
+
+class ProtocolLog(logging.Handler):
+    """Logs what aiohttp says of requests that never became one: an event each, no traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log ``record``."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            log.info("request.malformed", status=error.code, detail=error.message[:200])
+        else:
+            log.error("protocol.failed", detail=record.getMessage(), exc_info=record.exc_info)
+
+
+def protocol_logger() -> logging.Logger:
+    """Return the logger to give to aiohttp."""
+    logger = logging.Logger("playhead.http", logging.WARNING)
+    logger.addHandler(ProtocolLog())
+    return logger
 
 
 def problem(error: PlayheadError, headers: Mapping[str, str] | None = None) -> web.Response:

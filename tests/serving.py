@@ -18,9 +18,10 @@ from kit.clock import Clock
 from kit.listen import ListenSettings
 from kit.object_storage import Reader
 from kit.service import Binder, serving
+from kit.units import Seconds
 from origin import OriginSettings
 
-LISTEN = ListenSettings(drain_for=5)  # type: ignore[arg-type]
+LISTEN = ListenSettings(drain_for=Seconds(5))
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Reply:
     """Looked up in any case."""
     body: bytes
 
-    def json(self) -> Any:  # noqa: ANN401
+    def json(self) -> Any:
         return msgspec.json.decode(self.body)
 
 
@@ -62,9 +63,13 @@ async def running(binder: Binder) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def running_origin(reader: Reader, listen: ListenSettings = LISTEN) -> AsyncIterator[Node]:
+async def running_origin(
+    reader: Reader,
+    listen: ListenSettings = LISTEN,
+    **settings: Any,
+) -> AsyncIterator[Node]:
     binder = Binder("origin", listen)
-    origin.bind(binder, reader, OriginSettings())
+    origin.bind(binder, reader, OriginSettings(**settings))
     async with running(binder) as node:
         yield node
 
@@ -75,7 +80,7 @@ async def running_edge(
     *upstreams: str,
     listen: ListenSettings = LISTEN,
     clock: Clock | None = None,
-    **settings: Any,  # noqa: ANN401
+    **settings: Any,
 ) -> AsyncIterator[Node]:
     binder = Binder("edge", listen)
     chosen = EdgeSettings(upstreams=upstreams, cache_dir=cache_dir, **settings)

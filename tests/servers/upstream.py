@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 from socket import SO_LINGER, SOL_SOCKET
@@ -110,37 +110,8 @@ class Upstream:
         if path not in self.objects:
             writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
             return True
-        body = self.objects[path]
         fault = self.faults.get(path)
-        status, sent, declared = "200 OK", body, len(body)
-        match fault:
-            case Fault.FLIPPED:
-                sent = bytes([body[0] ^ 1]) + body[1:]
-            case Fault.CUT | Fault.RESET | Fault.STALLED:
-                sent = body[: len(body) // 2]
-            case Fault.SHORTER:
-                sent, declared = body[:-1], len(body) - 1
-            case Fault.LONGER:
-                sent, declared = body + b"!", len(body) + 1
-            case Fault.HUGE:
-                declared = 1 << 40
-            case Fault.PAGE:
-                sent = b"<html>Please sign in.</html>"
-                declared = len(sent)
-            case Fault.BROKEN:
-                status = "500 Internal Server Error"
-            case Fault.ANOTHER_SPAN:
-                status = "206 Partial Content"
-            case Fault.SILENT:
-                sent = b""
-            case Fault.NONSENSE | None:
-                pass
-        if fault is Fault.NONSENSE:
-            writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
-        elif fault is not Fault.SILENT:
-            tag = digest_of(body).hex()
-            head = f'HTTP/1.1 {status}\r\nContent-Length: {declared}\r\nETag: "{tag}"\r\n\r\n'
-            writer.write(head.encode() + sent)
+        writer.write(_answer(self.objects[path], fault))
         await writer.drain()
         if fault in {Fault.STALLED, Fault.SILENT}:
             await asyncio.Event().wait()
@@ -148,3 +119,33 @@ class Upstream:
             sock = writer.get_extra_info("socket")
             sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
         return fault is None
+
+
+def _answer(body: bytes, fault: Fault | None) -> bytes:
+    if fault is Fault.SILENT:
+        return b""
+    if fault is Fault.NONSENSE:
+        return b"SSH-2.0-OpenSSH_9.6\r\n"
+    sent = _SPOILED.get(fault, bytes)(body)
+    declared = _DECLARED.get(fault, len)(body if fault in _CUT else sent)
+    return _head(body, _STATUS.get(fault, "200 OK"), declared) + sent
+
+
+_CUT = {Fault.CUT, Fault.RESET, Fault.STALLED}
+_SPOILED: dict[Fault | None, Callable[[bytes], bytes]] = {
+    Fault.FLIPPED: lambda body: bytes([body[0] ^ 1]) + body[1:],
+    Fault.SHORTER: lambda body: body[:-1],
+    Fault.LONGER: lambda body: body + b"!",
+    Fault.PAGE: lambda body: b"<html>Please sign in.</html>",
+    **dict.fromkeys(_CUT, lambda body: body[: len(body) // 2]),
+}
+_DECLARED: dict[Fault | None, Callable[[bytes], int]] = {Fault.HUGE: lambda body: 1 << 40}
+_STATUS: dict[Fault | None, str] = {
+    Fault.BROKEN: "500 Internal Server Error",
+    Fault.ANOTHER_SPAN: "206 Partial Content",
+}
+
+
+def _head(body: bytes, status: str, declared: int) -> bytes:
+    tag = digest_of(body).hex()
+    return f'HTTP/1.1 {status}\r\nContent-Length: {declared}\r\nETag: "{tag}"\r\n\r\n'.encode()

@@ -148,14 +148,14 @@ async def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None
 
 async def test_two_edges_do_not_share_a_folder(tmp_path: Path) -> None:
     async with opened(tmp_path):
-        with pytest.raises(SettingsError, match="edge.cache_dir: another edge works on"):
+        with pytest.raises(SettingsError, match=r"edge\.cache_dir: another edge works on"):
             async with opened(tmp_path):
                 pass
 
 
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SettingsError, match="edge.cache_dir: .*file/cache"):
+    with pytest.raises(SettingsError, match=r"edge\.cache_dir: .*file/cache"):
         async with opened(tmp_path / "file" / "cache"):
             pass
 

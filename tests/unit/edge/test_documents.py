@@ -42,7 +42,11 @@ async def edge(upstream: Upstream, clock: ManualClock, tmp_path: Path) -> AsyncI
 async def status_of(edge: Node, path: str = HEAD) -> tuple[bytes, str, str]:
     reply = await edge.ask(path)
     assert reply.status == 200
-    return reply.body, reply.headers["Cache-Status"].removeprefix("playhead; "), reply.headers["Age"]
+    return (
+        reply.body,
+        reply.headers["Cache-Status"].removeprefix("playhead; "),
+        reply.headers["Age"],
+    )
 
 
 async def test_a_head_is_fresh_for_30_seconds(
@@ -134,9 +138,7 @@ async def test_a_release_is_fresh_for_a_week(
 async def test_with_no_freshness_every_request_sees_the_newest(
     upstream: Upstream, tmp_path: Path, clock: ManualClock
 ) -> None:
-    async with running_edge(
-        tmp_path, upstream.url, clock=clock, head_fresh_for=Seconds(0)
-    ) as edge:
+    async with running_edge(tmp_path, upstream.url, clock=clock, head_fresh_for=Seconds(0)) as edge:
         assert (await edge.ask(HEAD)).body == old.head
         upstream.publish(new)
         assert (await edge.ask(HEAD)).body == new.head

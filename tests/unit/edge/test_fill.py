@@ -288,7 +288,7 @@ async def test_cache_status_tells_where_the_bytes_were(upstream: Upstream, tmp_p
         partial = await edge.ask(BUNDLE.path)
         assert partial.headers["Cache-Status"] == "playhead; fwd=partial"
         await is_written(edge, 4, tmp_path)
-    async with running_edge(tmp_path, memory_max_bytes=ByteSize(0), *[upstream.url]) as edge:
+    async with running_edge(tmp_path, upstream.url, memory_max_bytes=ByteSize(0)) as edge:
         reply = await edge.ask(SLICE)
         assert reply.headers["Cache-Status"] == "playhead; hit; detail=disk"
         assert edge.metric("playhead_edge_served_bytes_total", tier="disk") == SLICE_SIZE
