@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Literal, Protocol
 
 from chunks.chunk_id import Digest
@@ -33,7 +34,12 @@ class Lock(Protocol):
     async def __aenter__(self) -> object:
         """Wait for the lock."""
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """Give it back."""
 
     async def check_held(self) -> None:

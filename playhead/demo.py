@@ -39,12 +39,12 @@ class DemoReport:
 
     def figures(self) -> Figures:
         """Return what the last line of the demo says to machines."""
-        stored = int(self.old_push["stored_bytes"])
+        stored = int(self.old_push["uploaded_size"])
         return {
             "build_bytes": self.old_build_bytes,
             "new_build_bytes": self.new_build_bytes,
             "stored_bytes": stored,
-            "new_stored_bytes": stored + int(self.new_push["stored_bytes"]),
+            "new_stored_bytes": stored + int(self.new_push["uploaded_size"]),
             "install_bytes": self.install["received_bytes"],
             "update_bytes": self.update["received_bytes"],
             "install_requests": self.install["requests"],

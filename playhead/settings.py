@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kit.object_storage.s3_settings import S3Settings
-
 from edge import EdgeSettings
+from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.wrappers import RetrySettings
 from kit.settings import Group
 from origin import OriginSettings
+from packager.sweep import SweepSettings
+from packager.writer_lock import LockSettings
 
 
 class StorageSettings(Group, frozen=True):
@@ -20,6 +21,15 @@ class StorageSettings(Group, frozen=True):
     retries: RetrySettings = RetrySettings()
 
 
+class PackagerSettings(Group, frozen=True):
+    """How a publisher works."""
+
+    cache_dir: Path = Path("packager")
+    """Folder, below ``data`` unless absolute, for what pushes remember; it may be deleted."""
+    lock: LockSettings = LockSettings()
+    sweep: SweepSettings = SweepSettings()
+
+
 class Settings(Group, frozen=True):
     """The root."""
 
@@ -28,5 +38,6 @@ class Settings(Group, frozen=True):
     log_json: bool = False
     """One JSON object per line instead of text for people."""
     storage: StorageSettings = StorageSettings()
+    packager: PackagerSettings = PackagerSettings()
     origin: OriginSettings = OriginSettings()
     edge: EdgeSettings = EdgeSettings()

@@ -1,0 +1,45 @@
+"""A publisher at work on one title: its store, its lock, its cache folder, as the settings say."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.clock import SystemClock
+from manifests.names import title_id
+from packager.title_store import TitleStore
+from packager.writer_lock import Rival, WriterLock
+from playhead.compose import object_storage
+from playhead.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every command of a publisher needs."""
+
+    store: TitleStore
+    lock: WriterLock
+    cache_folder: Path
+
+
+@asynccontextmanager
+async def publisher(
+    settings: Settings, title: str, on_wait: Callable[[Rival], None]
+) -> AsyncIterator[Desk]:
+    """Open the storage for ``title``; the lock is made, not taken."""
+    name = title_id(title)
+    async with object_storage(settings) as storage:
+        lock = WriterLock(
+            storage,
+            name,
+            clock=SystemClock(),
+            settings=settings.packager.lock,
+            command=shlex.join(sys.argv),
+            on_wait=on_wait,
+        )
+        cache_folder = settings.data / settings.packager.cache_dir
+        yield Desk(TitleStore(storage, name), lock, cache_folder)
