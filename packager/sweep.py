@@ -21,6 +21,7 @@ storage's own clock, whatever ours says.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -108,10 +109,6 @@ async def plan_sweep(store: TitleStore, lock: WriterLock, settings: SweepSetting
     stored = await _stored(store)
     live = await _live(store, stored.releases, settings.keep, oldest_kept_s)
     needed = await _needed(store, live)
-    # A slice list promises its bundle: while the one is kept, so is the other.
-    needed |= {
-        _bundle_key(store, stat) for stat in stored.slice_lists if stat.modified_at >= oldest_kept_s
-    }
     spared: list[ObjectStat] = []
 
     def stage(stats: Iterable[ObjectStat], why: str) -> tuple[Deletion, ...]:
@@ -124,7 +121,7 @@ async def plan_sweep(store: TitleStore, lock: WriterLock, settings: SweepSetting
         stage(stored.releases.values(), "release superseded and older than what is kept"),
         stage(stored.manifests, "root or page of no live release"),
         stage(stored.slice_lists, "slice list of a bundle that no live release needs"),
-        stage(stored.bundles, "bundle that no live release needs"),
+        stage(_as_young_as_their_lists(stored), "bundle that no live release needs"),
     )
     return SweepPlan(tuple(live), stages, len(spared), sum(stat.size for stat in spared))
 
@@ -239,6 +236,9 @@ def _nothing_deleted(what: str) -> Iterator[None]:
         ) from error
 
 
-def _bundle_key(store: TitleStore, slice_list: ObjectStat) -> str:
-    """Return the key of the bundle whose slice list this may be."""
-    return locations.bundles_prefix(store.title) + slice_list.key.rpartition("/")[2]
+def _as_young_as_their_lists(stored: _Stored) -> Iterator[ObjectStat]:
+    """Yield the bundles; a slice list promises its bundle, so while one is kept both are."""
+    listed_at_s = {stat.key.rpartition("/")[2]: stat.modified_at for stat in stored.slice_lists}
+    for stat in stored.bundles:
+        list_at_s = listed_at_s.get(stat.key.rpartition("/")[2], stat.modified_at)
+        yield dataclasses.replace(stat, modified_at=max(stat.modified_at, list_at_s))
