@@ -14,7 +14,7 @@ import asyncio
 import fcntl
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -62,7 +62,7 @@ class DiskCache:
         try:
             lock = await self._in_thread(lambda: _lock(self._folder))
             with lock:
-                await self._adopt(await self._in_thread(lambda: list(_scan(self._folder))))
+                await self._adopt(await self._in_thread(lambda: _scan(self._folder)))
                 log.info("cache.opened", blobs=len(self._policy), cached_bytes=self._policy.size)
                 yield
         finally:
@@ -99,10 +99,9 @@ class DiskCache:
             return
         victims = self._policy.admit(digest, len(content))
         self._metrics.evictions.inc(len(victims))
-        path = self._path(digest)
+        path, in_the_way = self._path(digest), [self._path(victim) for victim in victims]
         try:
-            await self._drop(victims)
-            await self._in_thread(lambda: _write(path, content))
+            await self._in_thread(lambda: _replace(in_the_way, path, content))
         except OSError as error:
             log.warning("cache.write_failed", digest=digest.hex(), error=str(error))
             self._metrics.not_cached.labels("disk").inc()
@@ -148,20 +147,20 @@ def _lock(folder: Path) -> BinaryIO:
     return file
 
 
-def _scan(folder: Path) -> Iterator[tuple[Digest, int]]:
-    """Yield what is cached, oldest first, so that the queues come back in about their order."""
+def _scan(folder: Path) -> list[tuple[Digest, int]]:
+    """Return what is cached, oldest first, so that the queues come back in about their order."""
     found: list[tuple[float, Digest, int]] = []
-    for fan in os.scandir(folder):
-        if not (fan.is_dir(follow_symlinks=False) and len(fan.name) == 2):
-            continue
-        for file in os.scandir(fan.path):
+    try:
+        fans = [entry.path for entry in os.scandir(folder) if len(entry.name) == 2]
+        for file in (file for fan in fans for file in os.scandir(fan)):
             if _NAME.fullmatch(file.name):
                 stat = file.stat(follow_symlinks=False)
                 found.append((stat.st_mtime, Digest(bytes.fromhex(file.name)), stat.st_size))
             elif file.name.endswith(TEMPORARY_SUFFIX):
                 Path(file.path).unlink(missing_ok=True)
-    for _, digest, size in sorted(found):
-        yield digest, size
+    except OSError as error:
+        raise SettingsError(f"edge.cache_dir: {error.filename}: {error.strerror}") from error
+    return [(digest, size) for _, digest, size in sorted(found)]
 
 
 def _read_verified(path: Path, size: int, digest: Digest) -> bytes | None:
@@ -172,7 +171,9 @@ def _read_verified(path: Path, size: int, digest: Digest) -> bytes | None:
     return content if digest_of(content) == digest else None
 
 
-def _write(path: Path, content: Buffer) -> None:
+def _replace(in_the_way: Iterable[Path], path: Path, content: Buffer) -> None:
+    """Delete ``in_the_way``, then write ``path``: never more on disk than the budget."""
+    _unlink(in_the_way)
     temporary = path.with_name(f"{path.name}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

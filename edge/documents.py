@@ -83,17 +83,19 @@ class Documents:
         self._clock = clock
         self._known: OrderedDict[str, Document] = OrderedDict()
         self._refreshes: SingleFlight[str, Document] = SingleFlight()
+        self._saves: SingleFlight[str, None] = SingleFlight()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Read what an earlier run left; a file that cannot be read is not there."""
         for document in await asyncio.to_thread(lambda: list(_load(self._folder))):
             self._known[document.path] = document
-        await self._drop_surplus()
+        self._drop_surplus()
         try:
             yield
         finally:
             await self._refreshes.close()
+            await self._saves.finish()
 
     async def get(self, address: DocumentAddress) -> tuple[Document, Found]:
         """Return the document at ``address``, as fresh as can be.
@@ -139,15 +141,12 @@ class Documents:
             document = await self._upstreams.fetch(path, lambda reply: self._take(reply, path))
         except NotFound:
             if self._known.pop(path, None) is not None:
-                await asyncio.to_thread(_forget, self._file(path))
+                self._save_behind(path)
             raise
         self._known[path] = document
         self._known.move_to_end(path)
-        try:
-            await asyncio.to_thread(_save, self._file(path), document)
-        except OSError as error:
-            log.warning("document.not_saved", path=path, error=str(error))
-        await self._drop_surplus()
+        self._save_behind(path)
+        self._drop_surplus()
         return document
 
     async def _take(self, reply: HttpReply, path: str) -> Document:
@@ -160,13 +159,28 @@ class Documents:
         age_s = float(age) if age.isdecimal() and len(age) < 10 else 0.0
         return Document(path, self._clock.now() - age_s, digest, content)
 
-    async def _drop_surplus(self) -> None:
-        surplus: list[Path] = []
+    def _drop_surplus(self) -> None:
         while len(self._known) > self._count_max:
             path, _ = self._known.popitem(last=False)
-            surplus.append(self._file(path))
-        if surplus:
-            await asyncio.to_thread(_forget, *surplus)
+            self._save_behind(path)
+
+    def _save_behind(self, path: str) -> None:
+        """Bring the file of ``path`` in line with memory; nobody waits for the disk."""
+        self._saves.join(path, lambda: self._save(path))
+
+    async def _save(self, path: str) -> None:
+        file = self._file(path)
+        try:
+            while True:
+                latest = self._known.get(path)
+                if latest is None:
+                    await asyncio.to_thread(_forget, file)
+                else:
+                    await asyncio.to_thread(_write, file, latest)
+                if self._known.get(path) is latest:
+                    return
+        except OSError as error:
+            log.warning("document.not_saved", path=path, error=str(error))
 
     def _file(self, path: str) -> Path:
         return self._folder / f"{digest_of(path.encode()).hex()}.json"
@@ -193,7 +207,8 @@ def _read(file: Path) -> Document:
     return document
 
 
-def _save(file: Path, document: Document) -> None:
+def _write(file: Path, document: Document) -> None:
+    # The folder is not fsynced: after a power cut the file may be the one before, which is fine.
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".part")
     try:

@@ -31,7 +31,7 @@ class EdgeMetrics:
         self.bad_on_disk = bad.labels("disk")
         self.bad_upstream = bad.labels("upstream")
         self.fills = counter("fills_total", "Fetches from upstream that brought verified bytes.")
-        self.collapsed = counter("collapsed_total", "Requests that joined a fetch under way.")
+        self.collapsed = counter("collapsed_total", "Requests that joined one under way.")
         self.upstream_bytes = counter("upstream_bytes_total", "Bytes read from upstreams.")
         self.upstream_failures = counter(
             "upstream_failures_total", "Upstreams left for the next.", "upstream", "code"

@@ -93,11 +93,15 @@ class Upstreams:
             raise Unavailable(f"{url}: not complete within {self._within_s:g} s") from error
 
     def _avoid(self, upstream: _Upstream, error: PlayheadError) -> None:
-        upstream.avoid_until = self._clock.monotonic() + self._cool_down_s
+        now = self._clock.monotonic()
+        if upstream.avoid_until <= now:  # one line for the many fetches that fail with it
+            log.warning(
+                "upstream.failed", upstream=upstream.url, code=error.code, detail=str(error)
+            )
+        upstream.avoid_until = now + self._cool_down_s
         self._metrics.upstream_failures.labels(upstream.url, error.code).inc()
         if isinstance(error, IntegrityError):
             self._metrics.bad_upstream.inc()
-        log.warning("upstream.failed", upstream=upstream.url, code=error.code, detail=str(error))
 
     def _in_order(self) -> list[_Upstream]:
         now = self._clock.monotonic()

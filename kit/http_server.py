@@ -198,6 +198,8 @@ class ProtocolLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log ``record``."""
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ConnectionError):
+            return  # the client left; the request's own line says 499
         if isinstance(error, HttpProcessingError):
             log.info("request.malformed", status=error.code, detail=error.message[:200])
         else:

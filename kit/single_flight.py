@@ -33,7 +33,7 @@ class SingleFlight(Generic[K, V]):
         Await it only through :func:`asyncio.shield`, or a caller's end becomes everybody's.
         """
         flight = self._flights.get(key)
-        if flight is None:
+        if flight is None or flight.done():
             flight = asyncio.create_task(start())
             self._flights[key] = flight
             flight.add_done_callback(lambda landed: self._land(key, landed))
@@ -43,6 +43,10 @@ class SingleFlight(Generic[K, V]):
         """Return what the flight for ``key`` returns, or raise what it raises."""
         return await asyncio.shield(self.join(key, start))
 
+    async def finish(self) -> None:
+        """Wait until every flight has ended by itself."""
+        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+
     async def close(self) -> None:
         """Cancel every flight and wait until all have ended."""
         flights = list(self._flights.values())
@@ -51,6 +55,7 @@ class SingleFlight(Generic[K, V]):
         await asyncio.gather(*flights, return_exceptions=True)
 
     def _land(self, key: K, flight: asyncio.Task[V]) -> None:
-        del self._flights[key]
+        if self._flights.get(key) is flight:  # and not one begun since
+            del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # seen: nobody need be waiting for a failure

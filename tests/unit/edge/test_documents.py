@@ -116,7 +116,11 @@ async def test_a_head_that_is_gone_is_gone(
     del upstream.objects[HEAD]
     clock.advance(61)
     assert (await edge.ask(HEAD)).status == 404
-    assert list((tmp_path / "documents").iterdir()) == []
+
+    async def is_deleted() -> bool:
+        return list((tmp_path / "documents").iterdir()) == []
+
+    await eventually(is_deleted)
 
 
 async def test_a_head_published_a_moment_later_is_found(edge: Node, upstream: Upstream) -> None:
@@ -206,7 +210,11 @@ async def test_only_so_many_documents_are_kept(upstream: Upstream, tmp_path: Pat
     async with running_edge(tmp_path, upstream.url, documents_max=3) as edge:
         for path in heads:
             await edge.ask(path)
-        assert len(list((tmp_path / "documents").iterdir())) == 3
+
+        async def are_three() -> bool:
+            return len(list((tmp_path / "documents").glob("*.json"))) == 3
+
+        await eventually(are_three)
         await edge.ask(heads[4])
         assert upstream.asked[heads[4]] == 1
         await edge.ask(heads[0])

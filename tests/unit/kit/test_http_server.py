@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 import structlog
 from aiohttp import web
@@ -15,7 +16,7 @@ from aiohttp import web
 from kit.errors import Conflict, SettingsError, Unavailable
 from kit.http_content import Pieces, Representation, answer
 from kit.listen import ListenSettings
-from kit.service import Binder
+from kit.service import Binder, serving
 from tests.polling import eventually
 from tests.serving import Node, running
 
@@ -37,6 +38,7 @@ class Service:
             web.get("/bug", self.bug),
             web.get("/wait", self.wait),
             web.get("/short", self.short),
+            web.get("/long", self.long),
             web.post("/echo", self.echo),
             web.get("/title/{name}", self.ok),
         )
@@ -62,6 +64,14 @@ class Service:
             yield b"only this"
 
         return await answer(request, Representation("ab", 100, "text/plain", "no-store"), pieces)
+
+    async def long(self, request: web.Request) -> web.StreamResponse:
+        async def pieces(start: int, end: int) -> Pieces:
+            while True:
+                yield bytes(1 << 20)
+
+        found = Representation("ab", 1 << 40, "text/plain", "no-store")
+        return await answer(request, found, pieces)
 
     async def echo(self, request: web.Request) -> web.Response:
         return web.Response(body=await request.read())
@@ -249,6 +259,18 @@ async def test_a_client_that_leaves_frees_its_place(node: Node, service: Service
     await eventually(is_over)
 
 
+async def test_a_client_that_leaves_in_mid_body_is_no_error(node: Node) -> None:
+    with structlog.testing.capture_logs() as events:
+        async with node.session.get(node.url + "/long") as reply:
+            await reply.content.readexactly(3 << 20)
+
+        async def is_logged() -> bool:
+            return bool(events)
+
+        await eventually(is_logged)
+    assert [(event["event"], event["status"]) for event in events] == [("request.served", 499)]
+
+
 async def test_requests_are_counted_by_status(node: Node) -> None:
     await node.ask("/ok")
     await node.ask("/down")
@@ -341,3 +363,37 @@ async def test_a_background_task_runs_while_serving_and_its_end_is_a_fault() -> 
 
         await eventually(is_noticed)
         assert "lost the log" in (await node.ask("/readyz")).json()["faults"]["follow"]
+
+
+async def test_several_listeners_share_a_process() -> None:
+    async with (
+        serving([Binder("store", ListenSettings()), Binder("social", ListenSettings())]) as found,
+        aiohttp.ClientSession() as session,
+    ):
+        assert [address.name for address in found] == ["store", "social"]
+        for address in found:
+            async with session.get(address.url + "/healthz") as reply:
+                assert reply.status == 200
+
+
+async def test_what_was_begun_is_ended_when_a_later_listener_cannot_start() -> None:
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def live() -> AsyncIterator[None]:
+        steps.append("enter")
+        yield
+        steps.append("leave")
+
+    @asynccontextmanager
+    async def broken() -> AsyncIterator[None]:
+        raise SettingsError("edge.cache_dir: another edge works on it")
+        yield
+
+    first, second = Binder("store", ListenSettings()), Binder("edge", ListenSettings())
+    first.lifetime(live)
+    second.lifetime(broken)
+    with pytest.raises(SettingsError, match="another edge"):
+        async with serving([first, second]):
+            pass
+    assert steps == ["enter", "leave"]

@@ -1,0 +1,31 @@
+"""Settings no edge can work with are refused by name, before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import edge
+from edge import EdgeSettings
+from kit.errors import SettingsError
+from kit.listen import ListenSettings
+from kit.service import Binder
+
+
+@pytest.mark.parametrize(
+    "upstreams",
+    [(), ("origin:7401",), ("ftp://origin",), ("http://origin/t",), ("http://a", "http://b?c")],
+)
+def test_upstreams_that_are_no_base_urls_are_refused(
+    upstreams: tuple[str, ...], tmp_path: Path
+) -> None:
+    binder = Binder("edge", ListenSettings())
+    with pytest.raises(SettingsError, match=r"^edge\.upstreams: "):
+        edge.bind(binder, EdgeSettings(upstreams=upstreams, cache_dir=tmp_path))
+
+
+@pytest.mark.parametrize("url", ["http://origin", "https://10.0.0.1:7401/", "http://[::1]:80"])
+def test_base_urls_are_taken(url: str, tmp_path: Path) -> None:
+    binder = Binder("edge", ListenSettings())
+    edge.bind(binder, EdgeSettings(upstreams=(url,), cache_dir=tmp_path))
