@@ -1,0 +1,180 @@
+"""Fetch from several edges: the next one answers for the one that fails.
+
+An edge that errs, stalls or sends wrong bytes is passed over for a while, longer each time. Only
+when no edge has given anything usable for a long time is the operation given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from console.progress import Meter
+from console.rate_limit import RateLimit
+from console.settings import ConsoleSettings
+from kit.clock import Clock
+from kit.errors import FormatError, IntegrityError, NotFound, SettingsError, Unavailable
+from kit.http_client import HttpClient, HttpReply
+
+T = TypeVar("T")
+
+_EDGE_FAULTS = (Unavailable, NotFound, IntegrityError, FormatError)
+
+
+@dataclass(slots=True)
+class Edge:
+    """An edge by URL, and how it has done. Pure."""
+
+    url: str
+    failures: int = 0
+    """In a row."""
+    shunned_until: float = float("-inf")
+    last_error: str = ""
+
+    def failed(self, now: float, error: Exception, penalty_s: float, penalty_max_s: float) -> None:
+        """Pass this edge over for a while.
+
+        Requests that were under way together fail together; they count as one failure.
+        """
+        self.last_error = str(error)
+        if now < self.shunned_until:
+            return
+        # Beyond 2^30 the factor would only overflow; the limit is far below.
+        delay_s = min(penalty_s * 2 ** min(self.failures, 30), penalty_max_s)
+        self.failures += 1
+        self.shunned_until = now + delay_s
+
+    def succeeded(self) -> None:
+        """Forgive everything."""
+        self.failures, self.shunned_until = 0, float("-inf")
+
+
+def best_edge(edges: Sequence[Edge], tried: Mapping[str, int], now: float) -> tuple[Edge, float]:
+    """Return the edge to ask next, and how many seconds to wait before.
+
+    The first in order that is not shunned; one that failed this very request (``tried``, by URL)
+    only when all others did too, for it may do well otherwise and lack just this object.
+    """
+    edge = min(edges, key=lambda edge: (edge.shunned_until > now, tried.get(edge.url, 0)))
+    if edge.shunned_until > now:
+        edge = min(edges, key=lambda edge: edge.shunned_until)
+    return edge, max(0.0, edge.shunned_until - now)
+
+
+class Fetcher:
+    """Asks edges for objects. Belongs to one operation and one event loop."""
+
+    def __init__(
+        self, settings: ConsoleSettings, http: HttpClient, clock: Clock, meter: Meter
+    ) -> None:
+        self._settings = settings
+        self._http = http
+        self._clock = clock
+        self._meter = meter
+        self._limit = RateLimit(settings.limit_rate, clock)
+        self._edges = [Edge(url.rstrip("/")) for url in settings.edges]
+        self._last_success = clock.monotonic()
+
+    async def get(self, key: str, size_max: int, accept: Callable[[bytearray], Awaitable[T]]) -> T:
+        """Return what ``accept`` makes of a whole object of at most ``size_max`` bytes.
+
+        If ``accept`` raises that the bytes are wrong, the next edge is asked.
+
+        Raises:
+            NotFound: Every edge says there is no such object.
+            Unavailable: No edge gave it for ``give_up_after``.
+        """
+
+        async def attempt(edge: Edge) -> T:
+            async with self._http.get(f"{edge.url}/{key}") as reply:
+                reply.require_content()
+                body = await reply.read(size_max=size_max)
+            self._meter.received(len(body))
+            await self._limit.take(len(body))
+            return await accept(body)
+
+        return await self._from_any(key, attempt)
+
+    async def get_span(
+        self,
+        key: str,
+        span: tuple[int, int],
+        into: memoryview,
+        accept: Callable[[], Awaitable[T]],
+    ) -> T:
+        """Fill ``into`` with the bytes ``span`` of an object; return what ``accept`` makes of it.
+
+        Raises: as :meth:`get`.
+        """
+
+        async def attempt(edge: Edge) -> T:
+            async with self._http.get(f"{edge.url}/{key}", span=span) as reply:
+                reply.require_content()
+                await self._receive(reply, into)
+            return await accept()
+
+        return await self._from_any(key, attempt)
+
+    async def _receive(self, reply: HttpReply, into: memoryview) -> None:
+        at = 0
+        async for piece in reply.pieces():
+            end = at + len(piece)
+            self._meter.received(len(piece))
+            if end > len(into):
+                raise IntegrityError(f"{reply.url}: more than the {len(into)} bytes asked for")
+            into[at:end] = piece
+            at = end
+            await self._limit.take(len(piece))
+        if at != len(into):
+            raise IntegrityError(f"{reply.url}: ended after {at} of {len(into)} bytes")
+
+    async def _from_any(self, key: str, attempt: Callable[[Edge], Awaitable[T]]) -> T:
+        if not self._edges:
+            raise SettingsError("console.edges: name at least one edge to fetch from")
+        started = self._clock.monotonic()
+        tried: Counter[str] = Counter()
+        lacking: set[str] = set()
+        while True:
+            edge, delay_s = best_edge(self._edges, tried, self._clock.monotonic())
+            await asyncio.sleep(max(delay_s, self._backoff_s(tried[edge.url])))
+            self._meter.requests += 1
+            try:
+                found = await attempt(edge)
+            except _EDGE_FAULTS as error:
+                self._blame(edge, error)
+                tried[edge.url] += 1
+                lacking = lacking | {edge.url} if isinstance(error, NotFound) else set()
+                if len(lacking) == len(self._edges):
+                    raise NotFound(f"no edge has {key}: {error}") from error
+                self._check_patience(key, started, error)
+            else:
+                edge.succeeded()
+                self._last_success = self._clock.monotonic()
+                return found
+
+    def _backoff_s(self, failures: int) -> float:
+        """Return how long to wait before asking an edge again that failed this request."""
+        if failures == 0:
+            return 0.0
+        return min(
+            self._settings.penalty * 2.0 ** min(failures - 1, 30), self._settings.penalty_max
+        )
+
+    def _blame(self, edge: Edge, error: Exception) -> None:
+        self._meter.failures += 1
+        now = self._clock.monotonic()
+        edge.failed(now, error, self._settings.penalty, self._settings.penalty_max)
+
+    def _check_patience(self, key: str, started: float, error: Exception) -> None:
+        waited_s = self._clock.monotonic() - max(started, self._last_success)
+        if waited_s >= self._settings.give_up_after:
+            said = "; ".join(
+                f"{edge.url}: {edge.last_error or 'not asked'}" for edge in self._edges
+            )
+            raise Unavailable(
+                f"gave up on {key} after {waited_s:.0f} s without a usable answer;"
+                f" the same command goes on from here. {said}"
+            ) from error

@@ -1,0 +1,318 @@
+"""Bring a folder to a release: the steps that install, update and repair have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from chunks.plan import FIRST_REQUEST_SIZE
+from console.head_start import HeadStart, fetch_first
+from console.installed import write_installed
+from console.installer import (
+    Owned,
+    Target,
+    commit,
+    drop_unchanged,
+    intent_of,
+    refuse_foreign,
+)
+from console.inventory import InstalledFiles, Inventory, take_inventory
+from console.journal import Abandoned, Begin, Journal, Landed, checkpoint_of
+from console.layout import Layout, Mask
+from console.planner import Changes, Work, changes_between, plan_work
+from console.progress import Planned
+from console.reports import Report
+from console.resume import rows_in_place, rows_that_hold, staged_files, staged_seed
+from console.safe_paths import Folder
+from console.seeds import Seed
+from console.session import Session
+from console.staging import Staging, staged_name
+from console.transfer import Transfer
+from kit.errors import OutOfSpace
+from manifests.documents import Release
+from manifests.model import U32, Build
+from manifests.names import Channel
+
+
+@dataclass
+class Operation:
+    """One way to one release. ``name`` is for the report; thorough ones read every old byte."""
+
+    session: Session
+    name: str
+    release: Release
+    channel: Channel
+    is_thorough: bool = False
+    files_left_alone: int = 0
+    head_start: HeadStart | None = None
+    staging_folder: Folder = field(init=False)
+
+    async def plan(self) -> Work:
+        """Return what :meth:`run` would do, and do nothing of it."""
+        workers = self.session.workers
+        self.staging_folder = await workers.run(
+            self.session.folder.staging, self.release.root.raw_digest
+        )
+        try:
+            work, _, _ = await self._planned(await self._build())
+            return work
+        finally:
+            self.staging_folder.close()
+
+    async def run(self) -> Report:
+        """Do it."""
+        session = self.session
+        build_id = self.release.root.raw_digest
+        is_fresh = session.owned is None and session.pending is None
+        was_resumed = session.pending is not None and session.pending.build_id == build_id
+        self.staging_folder = await session.workers.run(session.folder.staging, build_id)
+        try:
+            build = await (self._build_with_head_start() if is_fresh else self._build())
+            work, done, inventory = await self._planned(build)
+            await session.workers.run(self._check, work, build)
+            session.meter.total_bytes = _size_to_move(build, work)
+            session.meter.observer(Planned(self.release.version, work.plan))
+            if not self._is_current(work, inventory):
+                await self._carry_out(work, build, done)
+            await session.workers.run(session.finish)
+        finally:
+            # Threads may be at work in it still if this was cancelled: they hold clones.
+            self.staging_folder.close()
+        return self._report(work, was_resumed=was_resumed)
+
+    async def _build(self) -> Build:
+        owned = self.session.owned
+        if owned is not None and owned.build.build_id == self.release.root.raw_digest:
+            return owned.build
+        root = await self.session.releases.root(self.release)
+        return await self.session.releases.build(self.release, root)
+
+    async def _build_with_head_start(self) -> Build:
+        session = self.session
+        root = await session.releases.root(self.release)
+        first = await session.releases.page(self.release.title, root.groups[0].pages[0])
+        async with asyncio.TaskGroup() as tasks:
+            first_chunks = tasks.create_task(
+                fetch_first(
+                    first,
+                    self.release.title,
+                    folder=self.staging_folder,
+                    fetcher=session.fetcher,
+                    workers=session.workers,
+                    settings=session.settings,
+                    meter=session.meter,
+                )
+            )
+            build = tasks.create_task(session.releases.build(self.release, root))
+        self.head_start = first_chunks.result()
+        return build.result()
+
+    async def _planned(self, build: Build) -> tuple[Work, Mask, Inventory | None]:
+        session, inventory = self.session, None
+        if session.owned is not None:
+            inventory = await take_inventory(
+                session.folder.top,
+                session.owned.record,
+                session.owned.build,
+                session.workers,
+                is_thorough=self.is_thorough,
+            )
+        changes = await session.workers.run(changes_between, inventory, build)
+        done = await session.workers.run(self._done_rows, build, changes)
+        seeds = await session.workers.run(self._seeds, inventory)
+        head = self.head_start
+        work = await session.workers.run(
+            plan_work,
+            build,
+            changes,
+            done,
+            seeds,
+            range_size_max=session.settings.range_bytes_max,
+            first_size=FIRST_REQUEST_SIZE * (2 if head else 1),
+        )
+        if head is not None:
+            plan = work.plan.with_head_start(head.request_size, head.plain_size, head.written_size)
+            work = replace(work, plan=plan)
+        return work, done, inventory
+
+    def _done_rows(self, build: Build, changes: Changes) -> Mask:
+        """Return the rows that earlier attempts brought to staging: checkpointed, or found good."""
+        pending, none = self.session.pending, np.zeros(0, np.uint32)
+        is_same = pending is not None and pending.build_id == build.build_id
+        checkpointed: U32 = pending.rows if pending is not None and is_same else none
+        with self.staging_folder.clone() as folder:
+            present = staged_files(folder, build)
+            _drop_strays(folder, present, changes.staged)
+            done = rows_that_hold(build, changes.staged, present, checkpointed)
+            layout = Layout(build.shards, changes.staged)
+            written = staged_seed(build, folder, present, np.ones(len(done), np.bool_))
+            unsure = layout.rows[~done[layout.rows]].astype(np.int64)
+            done[rows_in_place(written, layout, unsure)] = True
+        return done
+
+    def _seeds(self, inventory: Inventory | None) -> list[Seed]:
+        session, seeds = self.session, []
+        if inventory is not None:
+            place = InstalledFiles(session.folder.top, inventory.build)
+            seeds.append(Seed(inventory.build, place, inventory.readable))
+        abandoned = self._abandoned()
+        if abandoned is not None:
+            build = session.releases.known_build(self.release.title, abandoned.root)
+            if build is not None:
+                folder = session.folder.staging(build.build_id)
+                present = staged_files(folder, build)
+                rows = np.frombuffer(abandoned.rows, "<u4").astype(np.uint32)
+                done = rows_that_hold(build, present, present, rows)
+                seeds.append(staged_seed(build, folder, present, done))
+        return seeds
+
+    def _abandoned(self) -> Abandoned | None:
+        """Return what an unfinished attempt at *another* build left behind."""
+        pending = self.session.pending
+        if pending is None:
+            return None
+        if pending.build_id == self.release.root.raw_digest:
+            return pending.begin.abandoned
+        rows = checkpoint_of(pending.rows).rows
+        return Abandoned(root=pending.begin.release.root, rows=rows)
+
+    def _check(self, work: Work, build: Build) -> None:
+        """Do nothing if the folder can take the build.
+
+        Raises:
+            Conflict: Somebody else's file is in the way.
+            OutOfSpace: There is not enough room on the disk.
+        """
+        folder = self.session.folder
+        with folder.top.clone() as top:
+            refuse_foreign(top, build, work.changes.staged, self.session.owned)
+            found = os.fstatvfs(top.fd)
+        free = found.f_bavail * found.f_frsize
+        if work.plan.peak_extra_bytes > free:
+            raise OutOfSpace(
+                f"{folder.path}: {work.plan.peak_extra_bytes} bytes are needed and {free} are free;"
+                " nothing was changed, make room and run the same command"
+            )
+
+    def _is_current(self, work: Work, inventory: Inventory | None) -> bool:
+        """Return whether the folder is at the release already and nothing needs mending."""
+        owned = self.session.owned
+        return (
+            owned is not None
+            and inventory is not None
+            and self.session.pending is None
+            and not inventory.wounds
+            and not any(mask.any() for mask in work.changes.staged)
+            and not work.changes.removed
+            and owned.record.release == self.release
+            and owned.record.channel == self.channel
+            and len(owned.record.groups) == len(owned.build.shards)
+        )
+
+    async def _carry_out(self, work: Work, build: Build, done: Mask) -> None:
+        session, target = self.session, Target(self.release, self.channel, build)
+        journal = await session.workers.run(self._journal)
+        old = session.owned
+
+        async def put_in_place(groups: Sequence[int]) -> None:
+            await session.workers.run(self._put_in_place, journal, target, groups, work)
+            session.meter.is_playable()
+
+        entries = [shard.entries for shard in build.shards]
+        staging = Staging(self.staging_folder, entries, build.chunks, work.layout)
+        try:
+            await Transfer(
+                build=build,
+                title=self.release.title,
+                work=work,
+                done=done,
+                staging=staging,
+                staging_folder=self.staging_folder,
+                journal=journal,
+                fetcher=session.fetcher,
+                workers=session.workers,
+                settings=session.settings,
+                clock=session.clock,
+                meter=session.meter,
+                commit=put_in_place,
+                by_group=old is None or old.build.build_id == build.build_id,
+            ).run()
+        finally:
+            journal.close()
+
+    def _journal(self) -> Journal:
+        """Begin the journal, or go on with the one that is about this very release."""
+        session, pending = self.session, self.session.pending
+        begin = Begin(release=self.release, channel=self.channel, abandoned=self._abandoned())
+        with session.folder.state.clone() as state:
+            if pending is not None and pending.begin == begin:
+                return Journal.resume(state)
+            journal = Journal.begin(state, begin)
+        keep = {self.release.root.raw_digest}
+        if begin.abandoned is not None:
+            keep.add(begin.abandoned.root.raw_digest)
+        session.folder.drop_staging(frozenset(keep))
+        return journal
+
+    def _put_in_place(
+        self,
+        journal: Journal,
+        target: Target,
+        groups: Sequence[int],
+        work: Work,
+    ) -> None:
+        """Commit ``groups``: everything they need is durable in staging."""
+        folder = self.session.folder
+        with (
+            folder.top.clone() as top,
+            folder.state.clone() as state,
+            self.staging_folder.clone() as staging,
+        ):
+            dropped, _ = drop_unchanged(top, staging, target.build, work.changes.doubtful)
+            self.files_left_alone += dropped
+            folder.sync_manifests()
+            intent = intent_of(top, target.build, groups)
+            journal.append(intent)
+            record = commit(top, staging, target, intent, self.session.owned)
+            write_installed(state, record)
+            journal.append(Landed())
+        self.session.owned = Owned(record, target.build)
+
+    def _report(self, work: Work, *, was_resumed: bool) -> Report:
+        meter = self.session.meter
+        return Report(
+            operation=self.name,
+            title=self.release.title,
+            channel=self.channel,
+            version=self.release.version,
+            release=self.release.counter,
+            build_id=self.release.root.digest,
+            plan=work.plan,
+            requests=meter.requests,
+            failed_requests=meter.failures,
+            received_bytes=meter.received_bytes,
+            written_bytes=meter.written_bytes,
+            reused_bytes=meter.reused_bytes,
+            files_left_alone=self.files_left_alone,
+            first_chunk_s=meter.first_chunk_s,
+            playable_s=meter.playable_s,
+            complete_s=meter.elapsed_s(),
+            was_resumed=was_resumed,
+        )
+
+
+def _drop_strays(folder: Folder, present: Sequence[Mask], staged: Sequence[Mask]) -> None:
+    """Remove staged files that nobody wants any more: a commit would put them in place."""
+    for group, (found, wanted) in enumerate(zip(present, staged, strict=True)):
+        for index in np.flatnonzero(found & ~wanted).tolist():
+            folder.remove_file(staged_name(group, index))
+            found[index] = False
+
+
+def _size_to_move(build: Build, work: Work) -> int:
+    fetched = int(build.chunks.sizes[work.missing].sum(dtype=np.uint64))
+    return fetched + work.plan.reused_bytes

@@ -1,0 +1,142 @@
+"""What a channel points to, and what its build is: from this console where it can, else fetched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from chunks.chunk_id import Digest
+from console.fetcher import Fetcher
+from console.title_folder import TitleFolder
+from console.workers import Workers
+from kit.buffers import Buffer
+from kit.errors import Conflict, FormatError, IntegrityError, NotFound
+from manifests import locations
+from manifests.assembly import assemble
+from manifests.documents import (
+    DOCUMENT_SIZE_MAX,
+    Head,
+    ObjectRef,
+    PageRef,
+    Release,
+    Root,
+    parse_head,
+    parse_root,
+)
+from manifests.model import Build
+from manifests.names import Channel, TitleId
+from manifests.page import Page, parse_page
+
+T = TypeVar("T")
+
+PAGES_AT_ONCE = 8
+"""Pages are mostly 256 KiB: eight under way hide the round trips and hold 2 MiB."""
+
+
+class Releases:
+    """Reads heads, roots and builds of titles, each verified; keeps what is immutable."""
+
+    def __init__(self, fetcher: Fetcher, folder: TitleFolder, workers: Workers) -> None:
+        self._fetcher = fetcher
+        self._folder = folder
+        self._workers = workers
+
+    async def head(self, title: TitleId, channel: Channel) -> Head:
+        """Return what ``channel`` points to.
+
+        Raises:
+            Conflict: It points back to a release older than one seen before: whoever can make
+                an edge forget an update could otherwise bring its mended holes back.
+            NotFound: No edge knows the title or the channel.
+        """
+
+        async def accept(body: bytearray) -> Head:
+            return parse_head(body, title, channel)
+
+        key = locations.head_key(title, channel)
+        head = await self._fetcher.get(key, DOCUMENT_SIZE_MAX, accept)
+        seen = await self._workers.run(self._folder.counter_seen)
+        if head.release.counter < seen:
+            raise Conflict(
+                f"{title}/{channel}: the edge offers release {head.release.counter}, but release"
+                f" {seen} was seen before; a console never goes back. Try again or another edge"
+            )
+        await self._workers.run(self._folder.see_counter, head.release.counter)
+        return head
+
+    async def root(self, release: Release) -> Root:
+        """Return the root of a release's build."""
+        ref = release.root
+
+        def parse(body: Buffer) -> Root:
+            return parse_root(body, ref.raw_digest, release.title)
+
+        return await self._immutable(release.title, ref, parse)
+
+    async def page(self, title: TitleId, ref: PageRef) -> Page:
+        """Return one page."""
+        return await self._immutable(title, ref, lambda body: parse_page(body, ref))
+
+    async def build(self, release: Release, root: Root) -> Build:
+        """Return the build that ``root`` names, all its pages fetched and put together."""
+        gate = asyncio.Semaphore(PAGES_AT_ONCE)
+
+        async def page(ref: PageRef) -> Page:
+            async with gate:
+                return await self.page(release.title, ref)
+
+        async with asyncio.TaskGroup() as tasks:
+            wanted = [
+                [tasks.create_task(page(ref)) for ref in group.pages] for group in root.groups
+            ]
+        pages = [[task.result() for task in group] for group in wanted]
+        return await self._workers.run(assemble, release.root.raw_digest, root, pages)
+
+    def known_build(self, title: TitleId, ref: ObjectRef) -> Build | None:
+        """Return a build if all of it is kept here and sound; None otherwise. Blocks."""
+        try:
+            root = self._known(ref, lambda body: parse_root(body, ref.raw_digest, title))
+            if root is None:
+                return None
+            groups = [[self._known_page(of) for of in group.pages] for group in root.groups]
+            return assemble(ref.raw_digest, root, groups)
+        except (FormatError, NotFound):
+            return None
+
+    async def _immutable(self, title: TitleId, ref: ObjectRef, parse: Callable[[Buffer], T]) -> T:
+        known = await self._workers.run(self._known, ref, parse)
+        if known is not None:
+            return known
+
+        async def accept(body: bytearray) -> T:
+            return await self._workers.run(self._keep, ref.raw_digest, body, parse)
+
+        key = locations.manifest_key(title, ref.raw_digest)
+        return await self._fetcher.get(key, ref.size, accept)
+
+    def _known(self, ref: ObjectRef, parse: Callable[[Buffer], T]) -> T | None:
+        body = self._folder.manifest(ref.raw_digest, ref.size)
+        if body is None:
+            return None
+        try:
+            return parse(body)
+        except IntegrityError:
+            return None  # damaged on disk: fetched again
+
+    def _known_page(self, ref: PageRef) -> Page:
+        page = self._known(ref, lambda body: parse_page(body, ref))
+        if page is None:
+            raise NotFound(f"page {ref.digest} is not kept here")
+        return page
+
+    def _keep(self, digest: Digest, body: bytearray, parse: Callable[[Buffer], T]) -> T:
+        parsed = parse(body)
+        self._folder.keep_manifest(digest, body)
+        return parsed
+
+
+def manifest_digests(root_ref: ObjectRef, root: Root) -> frozenset[Digest]:
+    """Return the digests of a build's root and of all its pages."""
+    pages = (page.raw_digest for group in root.groups for page in group.pages)
+    return frozenset([root_ref.raw_digest, *pages])

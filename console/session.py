@@ -1,0 +1,158 @@
+"""What one call of the console has open: the locked folder, threads, edges, and what is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from console.durable import naming_disk_errors
+from console.fetcher import Fetcher
+from console.installed import RECORD, Installed, read_installed, write_installed
+from console.installer import Owned, Target, commit
+from console.journal import JOURNAL, Journal, Landed, Pending, read_journal, remove_journal
+from console.progress import Meter, Observer
+from console.releases import Releases, manifest_digests
+from console.settings import ConsoleSettings
+from console.title_folder import TitleFolder
+from console.workers import Workers
+from kit.clock import Clock
+from kit.errors import PlayheadError
+from kit.http_client import HttpClient
+
+
+@dataclass
+class Session:
+    """One call at work on one folder."""
+
+    settings: ConsoleSettings
+    clock: Clock
+    meter: Meter
+    folder: TitleFolder
+    workers: Workers
+    fetcher: Fetcher
+    releases: Releases
+    owned: Owned | None = None
+    pending: Pending | None = None
+
+    async def settle(self) -> None:
+        """Read what is there; if a commit was interrupted, finish it."""
+        await self._read()
+        if self.pending is not None and self.pending.intent is not None:
+            await self._finish_commit(self.pending)
+            await self._read()
+
+    def finish(self) -> None:
+        """End the operation under way: what is installed is all that is left. Blocks."""
+        with self.folder.state.clone() as state:
+            remove_journal(state)
+        self.folder.drop_staging(frozenset())
+        if self.owned is not None:
+            record, build = self.owned.record, self.owned.build
+            self.folder.drop_manifests(manifest_digests(record.release.root, build.root))
+
+    async def _read(self) -> None:
+        record, self.pending = await self.workers.run(self._read_records)
+        if record is None:
+            self.owned = None
+        elif self.owned is None or self.owned.build.build_id != record.release.root.raw_digest:
+            root = await self.releases.root(record.release)
+            self.owned = Owned(record, await self.releases.build(record.release, root))
+        else:
+            self.owned = Owned(record, self.owned.build)
+
+    def _read_records(self) -> tuple[Installed | None, Pending | None]:
+        with self.folder.state.clone() as state:
+            return read_installed(state), read_journal(state)
+
+    async def _finish_commit(self, pending: Pending) -> None:
+        release = pending.begin.release
+        root = await self.releases.root(release)
+        target = Target(release, pending.begin.channel, await self.releases.build(release, root))
+        await self.workers.run(self._replay, pending, target)
+
+    def _replay(self, pending: Pending, target: Target) -> None:
+        assert pending.intent is not None
+        with (
+            self.folder.top.clone() as top,
+            self.folder.state.clone() as state,
+            self.folder.staging(target.build.build_id) as staging,
+        ):
+            self.folder.sync_manifests()
+            record = commit(top, staging, target, pending.intent, self.owned)
+            write_installed(state, record)
+            self.owned = Owned(record, target.build)
+            journal = Journal.resume(state)
+            try:
+                journal.append(Landed())
+            finally:
+                journal.close()
+        if len(record.groups) == len(target.build.shards):
+            self.finish()
+
+
+@asynccontextmanager
+async def open_session(
+    settings: ConsoleSettings,
+    http: HttpClient,
+    clock: Clock,
+    path: Path,
+    observer: Observer,
+    *,
+    may_create: bool = False,
+) -> AsyncIterator[Session]:
+    """Open and lock the folder ``path``, and find out what is there.
+
+    Whatever the block raises leaves it as one of our errors, threads at rest, lock released.
+    """
+    meter = Meter(clock, observer)
+    fetcher = Fetcher(settings, http, clock, meter)
+    with _one_error(), naming_disk_errors(path):
+        async with Workers(settings.threads) as opening:
+            folder = await opening.run(TitleFolder.open, path, may_create=may_create)
+        try:
+            async with Workers(settings.threads) as workers:
+                releases = Releases(fetcher, folder, workers)
+                session = Session(settings, clock, meter, folder, workers, fetcher, releases)
+                await session.settle()
+                yield session
+        finally:
+            # Not before: threads were at work in it until here, even if this was cancelled.
+            await asyncio.to_thread(_leave, folder)
+
+
+def _leave(folder: TitleFolder) -> None:
+    """Release the lock; if nothing was installed or begun, leave nothing behind either."""
+    try:
+        with folder.state.clone() as state:
+            is_ours = state.status(RECORD) is not None or state.status(JOURNAL) is not None
+        if not is_ours:
+            folder.forget()
+    finally:
+        folder.close()
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """Raise the first of ours instead of the group that task groups make of it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        found = _leaf(group)
+        raise found from found.__cause__
+
+
+def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    leaves = list(_leaves(group))
+    ours = [error for error in leaves if isinstance(error, PlayheadError)]
+    return (ours or leaves)[0]
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
