@@ -69,8 +69,9 @@ async def promote(store: TitleStore, lock: WriterLock, which: str | int, channel
     ``which`` is a counter (a number), or a version (text), which means the newest release of it.
 
     Raises:
-        NotFound: There is no such release.
+        NotFound: There is no such release, or its root is gone.
         Conflict: The channel points to a newer one, or the lock was lost.
+        IntegrityError, FormatError: Its root is damaged; the channel stays where it is.
     """
     releases, heads = await _releases_and_heads(store)
     chosen = _find(store.title, releases, which)
@@ -182,6 +183,7 @@ async def _move(
     head = Head(title=store.title, channel=channel, release=release)
     if head == current:
         return Move(head, is_new=False)
+    await store.root(release.root)  # what cannot be read must not be played
     await lock.check_held()
     await store.set_head(head)
     return Move(head, is_new=True)

@@ -86,7 +86,7 @@ class Rival:
 
 
 class WriterLock:
-    """The right to change ``title``, from ``async with`` to its end.
+    """The right to change ``title``, from ``async with`` to its end; entered once.
 
     Entering waits up to ``settings.wait`` and tells ``on_wait``, at each look, who has the lock.
     If entering fails or is cancelled nothing stays behind.
@@ -165,8 +165,8 @@ class WriterLock:
         rivals = await self._living_rivals()
         taken = f"{rivals[0]} has it now" if rivals else "its claim was not renewed in time"
         raise Conflict(
-            f"lost the lock of title {self.title}: {taken}. Nothing was made visible; "
-            "run the same command again"
+            f"lost the lock of title {self.title}: {taken}. Stopped here, as two writers must "
+            "not meet; run the same command again"
         )
 
     async def storage_now(self) -> float:

@@ -242,6 +242,15 @@ async def test_a_damaged_root_is_not_rolled_back_to(store: TitleStore, lock: Wri
     assert await store.release_counters() == [1, 2]
 
 
+async def test_a_damaged_root_is_not_promoted(store: TitleStore, lock: WriterLock) -> None:
+    await publish(store, OLD, "1.0", clock=clock)
+    newer = await publish(store, NEW, "1.1", BETA, clock=clock)
+    await store.storage.delete([locations.manifest_key(TITLE, newer.root.raw_digest)])
+    with pytest.raises(NotFound, match=newer.root.digest):
+        await promote(store, lock, 2, LIVE)
+    assert (await points_to(store, LIVE)).counter == 1
+
+
 async def test_nothing_moves_once_the_lock_is_lost(store: TitleStore) -> None:
     await publish(store, OLD, "1.0", clock=clock)
     await publish(store, NEW, "1.1", clock=clock)

@@ -18,6 +18,7 @@ from kit.clock import ManualClock, SystemClock
 from kit.errors import Conflict, Unavailable
 from kit.object_storage import ObjectStorage
 from kit.object_storage.local import LocalStorage
+from kit.object_storage.s3 import S3Storage
 from kit.object_storage.testing import RESET, SLOW_DOWN, FaultyStorage, MemoryStorage
 from kit.units import Seconds
 from manifests import locations
@@ -25,6 +26,7 @@ from packager.holder import Holder, is_gone, this_process
 from packager.writer_lock import Claim, LockSettings, Rival, WriterLock
 from tests.polling import eventually
 from tests.publishing import TITLE
+from tests.servers.swift import Swift
 
 AT_ONCE = LockSettings(wait=Seconds(0))
 PATIENT = LockSettings(wait=Seconds(60), look_every=Seconds(0.01))
@@ -73,22 +75,33 @@ async def claims_on(storage: ObjectStorage) -> list[str]:
     return [found.key async for found in storage.list(locations.lock_prefix(TITLE))]
 
 
-async def test_of_twenty_at_most_one_is_inside_at_any_time(storage: LocalStorage) -> None:
-    inside = most_inside = entered = 0
+async def most_inside_of(storage: ObjectStorage, count: int, settings: LockSettings) -> int:
+    """Let ``count`` publishers enter and leave; return how many were inside at once, at most."""
+    inside = most = entered = 0
 
     async def publisher() -> None:
-        nonlocal inside, most_inside, entered
-        async with lock_on(storage, settings=PATIENT) as lock:
-            inside += 1
-            entered += 1
-            most_inside = max(most_inside, inside)
+        nonlocal inside, most, entered
+        async with lock_on(storage, settings=settings) as lock:
+            inside, entered = inside + 1, entered + 1
+            most = max(most, inside)
             await lock.check_held()
-            await asyncio.sleep(0)
             inside -= 1
 
-    await asyncio.gather(*(publisher() for _ in range(20)))
-    assert (most_inside, entered) == (1, 20)
+    await asyncio.gather(*(publisher() for _ in range(count)))
+    assert entered == count
     assert await claims_on(storage) == []
+    return most
+
+
+async def test_of_twenty_at_most_one_is_inside_at_any_time(storage: LocalStorage) -> None:
+    assert await most_inside_of(storage, 20, PATIENT) == 1
+
+
+@pytest.mark.slow
+async def test_one_at_a_time_also_where_create_once_is_not_exclusive(swift: Swift) -> None:
+    s3 = S3Storage(swift.settings())
+    assert await most_inside_of(s3, 8, PATIENT) == 1
+    await s3.close()
 
 
 async def test_the_lock_is_free_again_after_an_error_inside(storage: LocalStorage) -> None:
