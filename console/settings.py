@@ -16,26 +16,35 @@ from kit.units import ByteSize, Seconds
 class CheckpointSettings(Group, frozen=True):
     """How often finished chunks are made durable; a power cut costs what came after."""
 
-    every_bytes: Annotated[ByteSize, Meta(ge=1)] = ByteSize(64 << 20)
+    every_bytes: ByteSize = ByteSize(64 << 20)
+    """Make what was written durable after so many bytes."""
     every: Seconds = Seconds(4)
+    """Or after so long, whichever comes first."""
 
 
 class ConsoleSettings(Group, frozen=True):
     """A console's settings. Memory held for ranges is ``requests_at_once * range_bytes_max``."""
 
-    edges: tuple[str, ...] = ()
-    """Base URLs in order of preference, e.g. ``http://127.0.0.1:8080``."""
+    edges: Annotated[tuple[str, ...], Meta(min_length=1)] = ("http://127.0.0.1:7402",)
+    """Base URLs of edges, the preferred first; the next is tried when one fails."""
     requests_at_once: Annotated[int, Meta(ge=1, le=64)] = 8
-    range_bytes_max: Annotated[ByteSize, Meta(ge=CHUNK_SIZE_MAX)] = ByteSize(REQUEST_SIZE_MAX)
+    """Ranges under way at the same time."""
+    range_bytes_max: ByteSize = ByteSize(REQUEST_SIZE_MAX)
     """Most bytes one request asks for. No chunk is larger than the least this may be."""
     threads: Annotated[int, Meta(ge=0, le=256)] = 0
     """Threads that unpack, verify and write; 0 is one for each core."""
-    limit_rate: Annotated[ByteSize, Meta(ge=0)] = ByteSize(0)
+    limit_rate: ByteSize = ByteSize(0)
     """Bytes per second to receive at most; 0 is no limit."""
     penalty: Seconds = Seconds(1)
     """How long an edge that failed is passed over; doubled with each failure in a row."""
     penalty_max: Seconds = Seconds(30)
+    """No edge is passed over for longer."""
     give_up_after: Seconds = Seconds(60)
     """Stop when for so long no edge has given anything usable. What was done is kept."""
     checkpoint: CheckpointSettings = CheckpointSettings()
     http: ClientSettings = ClientSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse a limit on ranges that some chunk would not fit."""
+        if self.range_bytes_max < CHUNK_SIZE_MAX:
+            raise ValueError(f"range_bytes_max is {self.range_bytes_max}, at least 1MiB is needed")

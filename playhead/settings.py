@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from console.settings import ConsoleSettings
 from edge import EdgeSettings
 from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.wrappers import RetrySettings
@@ -39,5 +40,6 @@ class Settings(Group, frozen=True):
     """One JSON object per line instead of text for people."""
     storage: StorageSettings = StorageSettings()
     packager: PackagerSettings = PackagerSettings()
+    console: ConsoleSettings = ConsoleSettings()
     origin: OriginSettings = OriginSettings()
     edge: EdgeSettings = EdgeSettings()
