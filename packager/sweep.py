@@ -1,11 +1,10 @@
 """Delete what no live release needs.
 
-A release is **live** if a channel points to it, if it is one of the newest few, or if it is
-younger than the grace time. Live releases need their roots, pages, bundles and slice lists;
-everything else that is older than the grace time goes. So:
+A release is **live** if a channel points to it or did within the grace time, or if it is one of
+the newest few, or new. Live releases need their roots, pages, bundles and slice lists; everything
+else that is older than the grace time goes. So:
 
-* A console that is amid the download of a release no channel points to any more can finish it:
-  it has ``keep`` more releases' time, and at least the grace time.
+* A console that is amid a download when its channel moves on can finish it: it has the grace time.
 * What a push left behind that died is kept for the grace time, for the same push to go on from.
 * What cannot be told is not deleted: if one live release's manifest cannot be read, nothing is.
 
@@ -188,7 +187,9 @@ async def _live(
         reasons.setdefault(counter, []).append(f"one of the newest {keep}")
     for counter, stat in stored.items():
         if stat.modified_at >= oldest_kept_s:
-            reasons.setdefault(counter, []).append("younger than the grace time")
+            reasons.setdefault(counter, []).append(
+                "new, or left by a channel, within the grace time"
+            )
     headed = {head.release.counter: head.release for head in heads}
     live: list[LiveRelease] = []
     for counter in sorted(reasons):

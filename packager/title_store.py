@@ -7,11 +7,13 @@ root, then the release, then the head. Whatever a reader can see is complete.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from chunks.bundle import Bundle
 from chunks.chunk_id import Digest, digest_of
 from chunks.slices import SLICE_LIST_SIZE_MAX, SliceList, parse_slice_list
 from kit.buffers import Buffer
+from kit.errors import NotFound
 from kit.object_storage import ObjectStorage
 from manifests import locations
 from manifests.assembly import assemble
@@ -130,7 +132,21 @@ class TitleStore:
         return await self.storage.put_if_absent(key, encode(release))
 
     async def set_head(self, head: Head) -> None:
-        """Point a channel to a release."""
+        """Point a channel to a release.
+
+        The release that it leaves is stored again, unchanged: so storage's ``modified_at`` of a
+        release says until when a channel pointed to it, and a sweep spares it long enough for
+        consoles to finish downloads that are under way.
+
+        Raises:
+            FormatError: The present head is damaged, so which release it leaves is unknown.
+        """
+        with suppress(NotFound):
+            left = (await self.head(head.channel)).release
+            if left != head.release:
+                await self.storage.put(
+                    locations.release_key(self.title, left.counter), encode(left)
+                )
         await self.storage.put(locations.head_key(self.title, head.channel), encode(head))
 
     async def _manifest(self, ref: ObjectRef) -> bytes:

@@ -176,7 +176,22 @@ async def test_nothing_younger_than_the_grace_time_is_deleted(
     plan = await swept(store, clock)
     assert plan.count == 0
     assert await store.release_counters() == [1, 2, 3]
-    assert [live.reasons[-1] for live in plan.live] == ["younger than the grace time"] * 3
+    assert [live.reasons[-1] for live in plan.live] == [
+        "new, or left by a channel, within the grace time"
+    ] * 3
+
+
+async def test_a_release_is_kept_for_the_grace_time_after_its_channel_left_it(
+    store: TitleStore, clock: ManualClock, aged: list[Release]
+) -> None:
+    await publish(store, {"e": b"e" * 900}, "1.3", clock=clock)
+    clock.advance(GRACE_S)
+    await swept(store, clock)
+    assert await store.release_counters() == [3, 4]
+    assert (await verify(store)).is_sound
+    clock.advance(1)
+    await swept(store, clock)
+    assert await store.release_counters() == [4]
 
 
 async def test_what_a_dead_push_left_is_kept_for_the_grace_time(
