@@ -45,7 +45,9 @@ def fetch_options(command: F) -> F:
     for option in (
         json_option,
         click.option("--limit-rate", metavar="SIZE", help="Bytes a second at most, as in 5MiB."),
-        click.option("--edge", "edges", multiple=True, metavar="URL", help="Instead of settings'."),
+        click.option(
+            "--edge", "edges", multiple=True, metavar="URL", help="Instead of those in settings."
+        ),
     ):
         command = option(command)
     return command

@@ -107,7 +107,7 @@ def test_the_three_journeys(journey: Path) -> None:
     _type(update, journey)
     assert list(differences(journey / "my-game-1.0", game)) == []
     _type(uninstall, journey)
-    assert not game.exists()
+    assert list(game.iterdir()) == []
 
 
 def _type(line: str, folder: Path) -> str:

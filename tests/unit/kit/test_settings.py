@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Meta
 
 from kit.errors import SettingsError
 from kit.settings import Group, load, reference
@@ -27,6 +29,7 @@ class _Remote(Group, frozen=True):
 class _Root(Group, frozen=True):
     data: Path = Path("var")
     urls: tuple[str, ...] = ()
+    names: Annotated[tuple[str, ...], Meta(min_length=1)] = ("a",)
     port: int = 80
     cache: _Cache = _Cache()
     remote: _Remote | None = None
@@ -47,8 +50,9 @@ def test_flags_beat_environment_beats_toml_beats_defaults(tmp_path: Path) -> Non
 
 
 def test_lists_and_optional_groups_come_from_flags() -> None:
-    settings = load(_Root, flags=["urls=http://a,http://b", "remote.bucket=games"])
+    settings = load(_Root, flags=["urls=http://a,http://b", "names=x", "remote.bucket=games"])
     assert settings.urls == ("http://a", "http://b")
+    assert settings.names == ("x",)
     assert settings.remote == _Remote(bucket="games")
 
 
@@ -82,7 +86,15 @@ def test_bad_file_is_named(tmp_path: Path, text: str | None) -> None:
 
 def test_reference_lists_every_setting_with_its_docstring() -> None:
     found = {setting.key: setting for setting in reference(_Root)}
-    assert list(found) == ["data", "urls", "port", "cache.max_bytes", "cache.wait", "remote.bucket"]
+    assert list(found) == [
+        "data",
+        "urls",
+        "names",
+        "port",
+        "cache.max_bytes",
+        "cache.wait",
+        "remote.bucket",
+    ]
     assert found["cache.max_bytes"].default == "64GiB"
     assert found["cache.max_bytes"].description == "What the cache may take."
     assert found["cache.max_bytes"].variable == "PLAYHEAD_CACHE__MAX_BYTES"
