@@ -53,6 +53,7 @@ def bind(binder: Binder, settings: EdgeSettings, clock: Clock | None = None) -> 
     edge = _Edge(settings, clock or SystemClock(), EdgeMetrics(binder.registry))
     binder.lifetime(edge.open)
     binder.routes(web.get("/t/{path:.*}", edge.serve))
+    binder.cancel_abandoned()
 
 
 def _check_upstreams(urls: Sequence[str]) -> None:

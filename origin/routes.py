@@ -46,6 +46,7 @@ def bind(binder: Binder, reader: Reader, settings: OriginSettings) -> None:
     origin = _Origin(reader, settings)
     binder.routes(web.get("/t/{path:.*}", origin.serve))
     binder.ready("storage", origin.check_storage)
+    binder.cancel_abandoned()
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,12 +113,17 @@ async def test_a_head_that_is_gone_is_gone(
     edge: Node, upstream: Upstream, clock: ManualClock, tmp_path: Path
 ) -> None:
     await edge.ask(HEAD)
+
+    async def is_saved() -> bool:
+        return bool(list(tmp_path.glob("documents/*.json")))
+
+    await eventually(is_saved)
     del upstream.objects[HEAD]
     clock.advance(61)
     assert (await edge.ask(HEAD)).status == 404
 
     async def is_deleted() -> bool:
-        return list((tmp_path / "documents").iterdir()) == []
+        return not list(tmp_path.glob("documents/*"))
 
     await eventually(is_deleted)
 

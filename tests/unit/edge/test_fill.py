@@ -179,7 +179,11 @@ async def test_a_client_that_leaves_does_not_end_the_fill(
 
         await eventually(both_wait)
         leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
+
+        async def one_left() -> bool:
+            return edge.binder.state.running == 1
+
+        await eventually(one_left)
         upstream.gate.set()
         assert (await staying).body == title.slice(1)
         assert upstream.asked[SLICE] == 1
@@ -198,7 +202,11 @@ async def test_a_fill_that_every_client_left_still_reaches_the_cache(
 
         await eventually(asked)
         leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
+
+        async def none_left() -> bool:
+            return edge.binder.state.running == 0
+
+        await eventually(none_left)
         upstream.gate.set()
         await is_written(edge, 2, tmp_path)
         assert "hit" in (await edge.ask(SLICE)).headers["Cache-Status"]
@@ -292,3 +300,16 @@ async def test_cache_status_tells_where_the_bytes_were(upstream: Upstream, tmp_p
         reply = await edge.ask(SLICE)
         assert reply.headers["Cache-Status"] == "playhead; hit; detail=disk"
         assert edge.metric("playhead_edge_served_bytes_total", tier="disk") == SLICE_SIZE
+
+
+async def test_a_full_disk_is_no_error_to_a_client(upstream: Upstream, small_disk: Path) -> None:
+    async with running_edge(small_disk, upstream.url, memory_max_bytes=ByteSize(0)) as edge:
+        for _ in range(2):
+            assert (await edge.ask(BUNDLE.path)).body == title.bundle
+            assert (await edge.ask(title.head_address.path)).body == title.head
+
+        async def is_noticed() -> bool:
+            return edge.metric("playhead_edge_not_cached_total", reason="disk") >= 3
+
+        await eventually(is_noticed)
+    assert upstream.asked[SLICE] == 2
