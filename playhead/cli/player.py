@@ -46,7 +46,7 @@ def fetch_options(command: F) -> F:
         json_option,
         click.option("--limit-rate", metavar="SIZE", help="Bytes a second at most, as in 5MiB."),
         click.option(
-            "--edge", "edges", multiple=True, metavar="URL", help="Instead of those in settings."
+            "--edge", "edges", multiple=True, metavar="URL", help="Not those in settings."
         ),
     ):
         command = option(command)
