@@ -44,14 +44,14 @@ class Bundle:
 
 
 def target_size(group_index: int, bundle_index: int) -> int:
-    """Return how many stored bytes close a bundle, by its group and its place in the group."""
+    """Return how many bytes close a bundle, by its group and its place in the group."""
     if group_index > 0:
         return TARGET_SIZE
     return FIRST_TARGET_SIZE if bundle_index == 0 else LAUNCH_TARGET_SIZE
 
 
 class BundleWriter:
-    """Collects stored chunks until their bytes reach a target, then names the whole.
+    """Collects distinct stored chunks until they reach a target size, then names the whole.
 
     Not safe for use by several threads at once.
     """
@@ -63,8 +63,11 @@ class BundleWriter:
 
     @property
     def is_full(self) -> bool:
-        """Whether the bundle has reached its target and must be closed."""
-        return len(self._data) >= self._target_size
+        """Whether chunks and records reach the target, so that the bundle must be closed.
+
+        Records count: a million tiny chunks would otherwise outgrow the largest bundle.
+        """
+        return len(self._data) + len(self._chunks) * _RECORD.size >= self._target_size
 
     @property
     def is_empty(self) -> bool:

@@ -15,14 +15,6 @@ CHUNK_SIZE_MIN = 64 << 10
 CHUNK_SIZE_AVERAGE = 256 << 10
 CHUNK_SIZE_MAX = 1 << 20
 
-_CUTTER = FastCDC(
-    avg_size=CHUNK_SIZE_AVERAGE,
-    min_size=CHUNK_SIZE_MIN,
-    max_size=CHUNK_SIZE_MAX,
-    normalized_chunking=1,
-    seed=0,
-)
-
 
 def cut(window: Buffer, *, is_last: bool) -> list[int]:
     """Return the sizes of the chunks at the start of ``window`` that are final, in order.
@@ -35,16 +27,16 @@ def cut(window: Buffer, *, is_last: bool) -> list[int]:
     """
     if len(window) == 0:
         return []
-    sizes = [chunk.length for chunk in _CUTTER.cut_buf(window)]
-    if not is_last:
-        final, end = len(window) - CHUNK_SIZE_MAX, 0
-        for index, size in enumerate(sizes):
-            if end > final:
-                return sizes[:index]
-            end += size
-        if end > final:  # the last chunk was cut by the window's end, not by content
-            sizes.pop()
-    return sizes
+    cutter = FastCDC(  # one per call: the library does not promise that threads may share one
+        CHUNK_SIZE_AVERAGE,
+        min_size=CHUNK_SIZE_MIN,
+        max_size=CHUNK_SIZE_MAX,
+        normalized_chunking=1,
+        seed=0,
+    )
+    chunks = cutter.cut_buf(window)
+    start_max = len(window) if is_last else len(window) - CHUNK_SIZE_MAX
+    return [chunk.length for chunk in chunks if chunk.offset <= start_max]
 
 
 def starts_segment(file_size: int) -> bool:

@@ -16,7 +16,7 @@ GAIN_MIN_PERCENT = 3
 """Below this a chunk is stored as it is: a console would spend time to save next to nothing."""
 
 WINDOW_SIZE_MAX = 8 << 20
-"""What zstd needs at level 19; a frame that asks for more memory than this is refused."""
+"""The most that zstd uses up to level 19; a frame that asks for more memory is refused."""
 
 
 class _PerThread(threading.local):
@@ -24,7 +24,7 @@ class _PerThread(threading.local):
 
     def __init__(self) -> None:
         self.compressors: dict[int, zstandard.ZstdCompressor] = {}
-        self.decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_SIZE_MAX)
+        self.decompressor = zstandard.ZstdDecompressor()
 
     def compressor(self, level: int) -> zstandard.ZstdCompressor:
         found = self.compressors.get(level)
@@ -62,19 +62,21 @@ def compress(plain: Buffer, level: int = LEVEL_QUICK) -> bytes:
 
 
 def decompress(frame: Buffer, size: int) -> bytes:
-    """Open one zstd frame that must hold exactly ``size`` bytes.
+    """Open one zstd frame that must hold exactly ``size`` bytes, at least one.
+
+    What the frame declares is checked first: the library would believe and allocate it. It
+    does not look at the bytes of a frame that declares to be empty, so none may.
 
     Raises:
-        FormatError: It declares another size (checked first: the library believes the
-            declaration and would allocate it), is damaged, or is followed by other bytes.
+        FormatError: It declares another size or too large a window, is damaged, or is followed
+            by other bytes.
     """
     try:
-        declared = zstandard.frame_content_size(frame)
-        if declared != size:
-            raise FormatError(f"a frame declares {declared} bytes where {size} were promised")
-        plain = _contexts.decompressor.decompress(frame, allow_extra_data=False)
+        declared = zstandard.get_frame_parameters(frame)
+        if not 0 < size == declared.content_size:
+            raise FormatError(f"a frame declares another size than the {size} bytes promised")
+        if declared.window_size > WINDOW_SIZE_MAX:
+            raise FormatError(f"a frame needs a window of {declared.window_size} bytes")
+        return _contexts.decompressor.decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise FormatError(f"a frame of {len(frame)} bytes is damaged: {error}") from error
-    if len(plain) != size:
-        raise FormatError(f"a frame held {len(plain)} bytes where {size} were promised")
-    return plain

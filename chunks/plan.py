@@ -83,5 +83,5 @@ def _by_bundle(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
 
 
 def _request(chunks: Sequence[Wanted]) -> RangeRequest:
-    first = chunks[0]
-    return RangeRequest(first.bundle_index, first.start, chunks[-1].end, tuple(chunks))
+    first, end = chunks[0], max(chunk.end for chunk in chunks)  # a manifest may let them overlap
+    return RangeRequest(first.bundle_index, first.start, end, tuple(chunks))

@@ -34,6 +34,8 @@ def assemble(build_id: Digest, root: Root, pages: Sequence[Sequence[Page]]) -> B
     chunks, rows_of_page = _merge([page.chunks for group in pages for page in group])
     shards, rules, taken = [], PathRules(), 0
     for group, group_pages in zip(root.groups, pages, strict=True):
+        if len(group_pages) != len(group.pages):
+            raise FormatError(f"group {group.name} has {len(group.pages)} pages")
         rows = rows_of_page[taken : taken + len(group_pages)]
         taken += len(group_pages)
         occurrences = [map_[page.occurrences] for map_, page in zip(rows, group_pages, strict=True)]
@@ -91,6 +93,8 @@ def _merge(tables: Sequence[ChunkTable]) -> tuple[ChunkTable, list[U32]]:
         np.array([bundle_index.setdefault(b, len(bundle_index)) for b in table.bundles], np.uint32)
         for table in tables
     ]
+    if len({bundle.bundle_id for bundle in bundle_index}) != len(bundle_index):
+        raise FormatError("two pages give one bundle different sizes")
     ids = np.concatenate([table.ids for table in tables])
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
@@ -110,5 +114,7 @@ def _merge(tables: Sequence[ChunkTable]) -> tuple[ChunkTable, list[U32]]:
         offsets=np.concatenate([table.offsets for table in tables])[keep],
         bundles=tuple(bundle_index),
     )
-    bounds = np.cumsum([len(table) for table in tables])[:-1]
-    return merged, np.split(rows, bounds)
+    rows_by_page = np.split(rows, np.cumsum([len(table) for table in tables])[:-1])
+    if any(len(np.unique(of_page)) != len(of_page) for of_page in rows_by_page):
+        raise FormatError("a page lists a chunk twice")
+    return merged, rows_by_page

@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from chunks.chunk_id import ChunkId
-from manifests.model import U32, Build, Entry, Shard
+from manifests.model import U32, Build, Entry, Shard, index_at
 
 
 class Change(Enum):
@@ -47,9 +47,9 @@ def content_of(build: Build, shard: Shard, entry_index: int) -> Content:
     if size == 0:
         return (0, 0, b"")
     start = int(shard.entry_starts[entry_index])
-    first = int(np.searchsorted(shard.chunk_starts, start, side="right")) - 1
-    last = int(np.searchsorted(shard.chunk_starts, start + size, side="left"))
-    ids = build.chunks.ids[shard.occurrences[first:last]]
+    first = index_at(shard.chunk_starts, start)
+    last = index_at(shard.chunk_starts, start + size - 1)
+    ids = build.chunks.ids[shard.occurrences[first : last + 1]]
     return (size, start - int(shard.chunk_starts[first]), ids.tobytes())
 
 

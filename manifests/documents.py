@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
@@ -80,8 +81,14 @@ class Release(_Document, frozen=True, kw_only=True):
     title: _Title
     counter: Annotated[int, Meta(ge=1, le=9_999_999_999)]
     version: Annotated[Version, Meta(pattern=VERSION_PATTERN)]
-    created_at: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")]
+    created_at: Annotated[str, Meta(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}Z\Z")]
     root: ObjectRef
+
+    def __post_init__(self) -> None:
+        """Refuse what a pattern cannot tell; while decoding, a ValueError is a validation error."""
+        datetime.fromisoformat(self.created_at)
+        if self.root.size > ROOT_SIZE_MAX:
+            raise ValueError(f"a root of {self.root.size} bytes; at most {ROOT_SIZE_MAX}")
 
 
 class Head(_Document, frozen=True, kw_only=True):
@@ -162,7 +169,7 @@ def _parse(what: str, data: Buffer, kind: type[_D], size_max: int) -> _D:
                 f"{what} has format {found}; this program reads {FORMAT}: update the program"
             )
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{what} is damaged: {error}") from error
 
 

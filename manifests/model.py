@@ -113,7 +113,7 @@ class Shard:
     def pieces_of_chunk(self, occurrence: int) -> Iterator[Piece]:
         """Yield where the bytes of one occurrence go, in order."""
         start, end = int(self.chunk_starts[occurrence]), int(self.chunk_starts[occurrence + 1])
-        index = int(np.searchsorted(self.entry_starts, start, side="right")) - 1
+        index = index_at(self.entry_starts, start)
         row, at = int(self.occurrences[occurrence]), start
         while at < end:
             file_start, file_end = int(self.entry_starts[index]), int(self.entry_starts[index + 1])
@@ -126,7 +126,7 @@ class Shard:
     def pieces_of_entry(self, entry_index: int) -> Iterator[Piece]:
         """Yield where the bytes of one entry come from, in order."""
         start, end = int(self.entry_starts[entry_index]), int(self.entry_starts[entry_index + 1])
-        occurrence, at = self._occurrence_at(start), start
+        occurrence, at = index_at(self.chunk_starts, start), start
         while at < end:
             chunk_start, chunk_end = (int(at_) for at_ in self.chunk_starts[occurrence:][:2])
             length = min(end, chunk_end) - at
@@ -134,9 +134,6 @@ class Shard:
             yield Piece(entry_index, at - start, row, at - chunk_start, length)
             at += length
             occurrence += 1
-
-    def _occurrence_at(self, offset: int) -> int:
-        return int(np.searchsorted(self.chunk_starts, offset, side="right")) - 1
 
 
 @dataclass(frozen=True)
@@ -170,3 +167,9 @@ def starts_of(sizes: Sequence[int] | U32) -> U64:
     starts = np.zeros(len(sizes) + 1, dtype=np.uint64)
     np.cumsum(np.asarray(sizes, dtype=np.uint64), out=starts[1:])
     return starts
+
+
+def index_at(starts: U64, offset: int) -> int:
+    """Return the last index whose start is not after ``offset``."""
+    # A plain int would make numpy copy all of ``starts`` to floats, on every call.
+    return int(np.searchsorted(starts, np.uint64(offset), side="right")) - 1

@@ -16,7 +16,7 @@ from chunks.chunk_id import CHUNK_ID_SIZE, DIGEST_SIZE, Digest, check_digest
 from chunks.chunker import CHUNK_SIZE_MAX
 from chunks.slices import BUNDLE_SIZE_MAX
 from kit.buffers import Buffer
-from kit.errors import FormatError
+from kit.errors import FormatError, InvalidInput
 from manifests.columns import (
     ColumnReader,
     back_references,
@@ -28,6 +28,7 @@ from manifests.columns import (
 from manifests.documents import (
     CHUNK_COUNT_MAX,
     ENTRY_COUNT_MAX,
+    PAGE_STORED_SIZE_MAX,
     STREAM_SIZE_MAX,
     PageRef,
 )
@@ -85,6 +86,8 @@ def parse_page(data: Buffer, ref: PageRef) -> Page:
     """
     what = f"page {ref.digest}"
     check_digest(what, data, ref.raw_digest)
+    if len(data) != ref.size:
+        raise FormatError(f"{what} has {len(data)} bytes; its root says {ref.size}")
     try:
         return _parse(memoryview(data), ref)
     except FormatError as error:
@@ -143,11 +146,14 @@ def _encode(
         )
     )
     counts = (len(entries), len(rows), len(occurrences), len(bundles), len(text))
-    if len(body) > PLAIN_SIZE_MAX:
-        raise FormatError(f"{len(entries)} entries in one megabyte of the build are too many")
     header = _HEADER.pack(MAGIC, VERSION, stream_offset, *counts, 0)
-    frame = codec.compress(body, COMPRESSION_LEVEL)
-    return EncodedPage(header + frame, len(entries), len(occurrences))
+    data = header + codec.compress(body, COMPRESSION_LEVEL)
+    if len(body) > PLAIN_SIZE_MAX or len(data) > PAGE_STORED_SIZE_MAX:
+        raise InvalidInput(
+            f"{entries[0].path!r} and the {len(entries) - 1} entries after it share one chunk and "
+            f"need a page of {len(body)} bytes; at most {PLAIN_SIZE_MAX}"
+        )
+    return EncodedPage(data, len(entries), len(occurrences))
 
 
 def _numbered_by_first_use(values: U32) -> tuple[U32, U32]:
@@ -169,7 +175,7 @@ def _parse(data: memoryview, ref: PageRef) -> Page:
     if (entry_count, occurrence_count) != (ref.entry_count, ref.chunk_count):
         raise FormatError("has other counts than its root says")
     size = _plain_size(*counts)
-    if reserved or chunk_count > occurrence_count or bundle_count > chunk_count:
+    if reserved or size == 0 or chunk_count > occurrence_count or bundle_count > chunk_count:
         raise FormatError("has impossible counts")
     if size > PLAIN_SIZE_MAX or stream_offset > STREAM_SIZE_MAX:
         raise FormatError(f"would open to {size} bytes; at most {PLAIN_SIZE_MAX}")
@@ -229,7 +235,7 @@ def _parse_chunks(
 
 
 def _parse_entries(kinds: list[int], sizes: list[int], text: bytes) -> tuple[Entry, ...]:
-    if any(kind > EntryKind.LINK for kind in kinds):
+    if max(kinds, default=0) > EntryKind.LINK:
         raise FormatError("has an entry of unknown kind")
     if sum(sizes) > STREAM_SIZE_MAX:
         raise FormatError(f"has files of {sum(sizes)} bytes; at most {STREAM_SIZE_MAX}")

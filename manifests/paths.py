@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from itertools import pairwise
 
 from kit.errors import InvalidInput
 
@@ -17,7 +19,9 @@ STATE_FOLDER = ".playhead"
 """The console keeps its own state here, inside the folder a title is installed in."""
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\\\ud800-\udfff]')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|\Z)", re.IGNORECASE)
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|\Z)", re.IGNORECASE
+)
 
 
 class PathRules:
@@ -28,79 +32,81 @@ class PathRules:
     """
 
     def __init__(self) -> None:
-        self._spelling: dict[str, str] = {}
-        """Every path and every folder implied by one, by its folded form."""
-        self._folders: set[str] = {""}
-        self._leaves: set[str] = set()
+        self._paths: list[str] = []
         self._links: dict[str, str] = {}
+        """Where each link leads, by its path."""
 
     def add_file(self, path: str) -> None:
         """Take in a file."""
-        self._add_leaf(path)
+        _check_path(path)
+        self._paths.append(path)
 
     def add_folder(self, path: str) -> None:
-        """Take in an empty folder."""
+        """Take in an empty folder; others are implied by what they hold."""
         _check_path(path)
-        if path in self._folders:
-            raise InvalidInput(f"{path!r} appears twice")
-        self._add_folder(path)
+        self._paths.append(path)
 
     def add_link(self, path: str, target: str) -> None:
-        """Take in a link; its target is checked against the other entries by :meth:`finish`."""
-        self._add_leaf(path)
+        """Take in a link."""
+        _check_path(path)
         self._links[path] = link_destination(path, target)
+        self._paths.append(path)
 
     def finish(self) -> None:
-        """Check what only the whole build can tell: that no link leads through another."""
+        """Check what only the whole build can tell: see :meth:`clashes`."""
+        for clash in self.clashes():
+            raise InvalidInput(clash)
+
+    def clashes(self) -> Iterator[str]:
+        """Yield what is wrong between paths: equal ones, one within another, links through links.
+
+        Sorted by folded parts, paths below one folder are neighbours. So to compare neighbours is
+        enough, and takes no memory for the folders that paths imply (hostile paths imply 500 each).
+        """
+        for one, other in pairwise(sorted(self._paths, key=_sort_key)):
+            clash = _clash(one, other)
+            if clash is not None:
+                yield clash
+        links = {_sort_key(path) for path in self._links}
         for path, destination in self._links.items():
-            for passed in (destination, *_parents(destination)):
-                if passed in self._links:
-                    raise InvalidInput(f"link {path!r} points through another link, {passed!r}")
+            for passed in (*_parents(destination), destination):
+                if _sort_key(passed) in links:
+                    yield f"link {path!r} points through another link, {passed!r}"
 
-    def _add_leaf(self, path: str) -> None:
-        _check_path(path)
-        if path in self._leaves:
-            raise InvalidInput(f"{path!r} appears twice")
-        self._add_folder(path.rpartition("/")[0])
-        if path in self._folders:
-            raise InvalidInput(f"{path!r} is both a folder and a file or link")
-        self._claim(path)
-        self._leaves.add(path)
 
-    def _add_folder(self, path: str) -> None:
-        if path in self._folders:
-            return
-        self._add_folder(path.rpartition("/")[0])
-        if path in self._leaves:
-            raise InvalidInput(f"{path!r} is both a folder and a file or link")
-        self._claim(path)
-        self._folders.add(path)
-
-    def _claim(self, path: str) -> None:
-        other = self._spelling.setdefault(_folded(path), path)
-        if other != path:
-            raise InvalidInput(
-                f"{path!r} and {other!r} are one file on systems that ignore case or Unicode form"
-            )
+def _clash(one: str, other: str) -> str | None:
+    """Tell why two neighbours, ``one`` sorted before ``other``, cannot be in one build."""
+    for left, right in zip(one.split("/"), other.split("/"), strict=False):
+        if left == right:
+            continue
+        if _folded(left) != _folded(right):
+            return None
+        return (
+            f"{one!r} and {other!r}: {left!r} and {right!r} are one name on systems that ignore "
+            "case or Unicode form"
+        )
+    if one == other:
+        return f"{one!r} appears twice"
+    return f"{other!r} lies in {one!r}, which is a file, a link or an empty folder"
 
 
 def link_destination(path: str, target: str) -> str:
     """Return where, from the build's top, a link at ``path`` with ``target`` leads.
 
+    ``..`` may only come first: after a name it would mean the folder above wherever that name
+    leads, and if that is a link, this is not the folder it stands in.
+
     Raises:
         InvalidInput: It leads outside, is absolute, or its text breaks the rules of paths.
     """
-    parts = path.split("/")[:-1]
+    folders = path.split("/")[:-1]
     if not target or target.startswith("/"):
         raise InvalidInput(f"link {path!r} points to {target!r}: a relative path is needed")
-    for part in target.split("/"):
-        if part == "..":
-            if not parts:
-                raise InvalidInput(f"link {path!r} points outside the build, to {target!r}")
-            parts.pop()
-        else:
-            parts.append(part)
-    destination = "/".join(parts)
+    parts = target.split("/")
+    up_count = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
+    if up_count > len(folders):
+        raise InvalidInput(f"link {path!r} points outside the build, to {target!r}")
+    destination = "/".join(folders[: len(folders) - up_count] + parts[up_count:])
     if destination:
         _check_path(destination)
     return destination
@@ -120,7 +126,7 @@ def _broken_rule(path: str) -> str | None:
     if len(path.encode()) > PATH_SIZE_MAX:
         return f"has more than {PATH_SIZE_MAX} bytes"
     parts = path.split("/")
-    if parts[0].casefold() == STATE_FOLDER:
+    if _folded(parts[0]) == STATE_FOLDER:
         return f"begins with {STATE_FOLDER}, where the console keeps its state"
     return next((broken for part in parts if (broken := _broken_rule_of_part(part))), None)
 
@@ -137,10 +143,18 @@ def _broken_rule_of_part(part: str) -> str | None:
     return None
 
 
-def _folded(path: str) -> str:
+def _sort_key(path: str) -> str:
+    """Return ``path`` folded; the separator sorts before every character that a name may have."""
     if path.isascii():
-        return path.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
+        return path.lower().replace("/", "\0")
+    # Part by part: compatibility normalisation turns some characters into a text with a slash.
+    return "\0".join(_folded(part) for part in path.split("/"))
+
+
+def _folded(part: str) -> str:
+    if part.isascii():
+        return part.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", part).casefold())
 
 
 def _parents(path: str) -> list[str]:

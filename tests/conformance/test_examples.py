@@ -1,0 +1,55 @@
+"""The worked examples in ``docs/format`` are what they say they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from chunks.bundle import parse_index
+from chunks.chunk_id import chunk_id_of, digest_of
+from chunks.slices import parse_slice_list
+from manifests.documents import PageRef
+from manifests.model import Entry, EntryKind
+from manifests.page import parse_page
+from tests.conformance import reader
+
+FORMAT = Path(__file__).parents[2] / "docs" / "format"
+PLAIN = b"hello"
+
+
+def examples(page: str) -> list[bytes]:
+    """Return the fenced blocks of hex below "Example"; behind two spaces stands a remark."""
+    text = (FORMAT / page).read_text().partition("# Example\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [
+        b"".join(bytes.fromhex(line.partition("  ")[0]) for line in block.splitlines())
+        for block in blocks
+    ]
+
+
+def test_the_bundle_is_one() -> None:
+    bundle, slice_list, bundle_id = examples("bundle.md")
+    (chunk,) = parse_index("example", bundle[len(PLAIN) :], len(bundle))
+    assert (chunk.digest, chunk.size, chunk.stored_size) == (digest_of(PLAIN), 5, 5)
+    slices = parse_slice_list(slice_list, digest_of(slice_list))
+    slices.check(0, bundle)
+    assert slices.bundle_id == bundle_id
+
+
+def test_the_page_is_one() -> None:
+    page, digest = examples("manifest.md")
+    *_, bundle_id = examples("bundle.md")
+    assert digest_of(page) == digest
+    ref = PageRef(digest=digest.hex(), size=len(page), entry_count=1, chunk_count=1)
+    parsed = parse_page(page, ref)
+    assert parsed.entries == (Entry("hello.txt", EntryKind.FILE, len(PLAIN)),)
+    assert parsed.chunks.chunk_id(0) == chunk_id_of(digest_of(PLAIN))
+    assert parsed.chunks.bundles[0].bundle_id == bundle_id
+
+
+def test_the_independent_reader_reads_them_alike() -> None:
+    page, _ = examples("manifest.md")
+    bundle, _, bundle_id = examples("bundle.md")
+    offset, (entry,), (place,) = reader.page_of(page)
+    assert (offset, entry.path, entry.size) == (0, "hello.txt", len(PLAIN))
+    assert place == (bundle_id.hex(), len(bundle), (0, digest_of(PLAIN)[:16], 5, 5))
