@@ -159,11 +159,12 @@ def _lock(path: Path, state: Folder) -> int:
     fd = os.open(LOCK, flags, 0o666, dir_fd=state.fd)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(fd).st_nlink == 0:  # whoever held it has just removed it
-            raise BlockingIOError
-    except BlockingIOError as error:
+        is_held = os.fstat(fd).st_nlink > 0  # else whoever held it has just removed it
+    except BlockingIOError:
+        is_held = False
+    if not is_held:
         os.close(fd)
-        raise Conflict(f"{path}: another console is at work on this folder") from error
+        raise Conflict(f"{path}: another console is at work on this folder")
     return fd
 
 
