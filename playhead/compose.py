@@ -35,7 +35,9 @@ def serve(names: Iterable[str], settings: Settings) -> None:
     Raises:
         SettingsError: An address cannot be listened on.
     """
-    service.run([ROLES[name](settings) for name in dict.fromkeys(names)])
+    chosen = set(names)
+    # In the order of ROLES: an edge is drained before the origin it may fetch from.
+    service.run([bind(settings) for name, bind in ROLES.items() if name in chosen])
 
 
 def _origin(settings: Settings) -> Binder:
