@@ -192,7 +192,7 @@ def _batches(seed: Seed, unknown: Sequence[Mask]) -> Iterator[_Span]:
     for group, mask in enumerate(unknown):
         wanted = np.flatnonzero(mask)
         sizes = np.diff(seed.build.shards[group].chunk_starts)[wanted]
-        ends = np.cumsum(sizes)
+        ends = np.cumsum(sizes, dtype=np.int64)
         at = 0
         while at < len(wanted):
             taken = int(ends[at - 1]) if at else 0

@@ -54,7 +54,8 @@ class Layout:
 
     def places(self, row: int) -> Iterator[Place]:
         """Yield every place of a row in a staged entry."""
-        first, last = np.searchsorted(self._by_row, (row, row + 1))
+        # Plain numbers would make numpy copy the whole column to another type, on every call.
+        first, last = np.searchsorted(self._by_row, np.array((row, row + 1), np.uint32))
         for at in range(first, last):
             group = int(self._groups[at])
             staged = self._staged[group]

@@ -29,7 +29,9 @@ def bits(number: int, count: int) -> Mask:
 
 def byte_table(shard: Shard) -> list[tuple[int, int]]:
     """For each byte of the stream, its occurrence and its entry."""
-    occurrences = np.repeat(np.arange(len(shard.occurrences)), np.diff(shard.chunk_starts))
+    occurrences = np.repeat(
+        np.arange(len(shard.occurrences)), np.diff(shard.chunk_starts).astype(int)
+    )
     entries = np.repeat(np.arange(len(shard.entries)), [e.size for e in shard.entries])
     return list(zip(occurrences.tolist(), entries.tolist(), strict=True))
 
