@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chunks import codec
 from chunks.chunker import CHUNK_SIZE_MAX
+from kit.buffers import Buffer
 from kit.errors import FormatError
 
 TEXT = b"a line that comes again and again\n" * 1000
@@ -124,7 +125,7 @@ def test_levels_up_to_19_stay_within_the_window() -> None:
 
 
 def test_a_dictionary_is_refused() -> None:
-    samples = [TEXT[at : at + 700] + NOISE[at : at + 50] for at in range(500)]
+    samples: list[Buffer] = [TEXT[at : at + 700] + NOISE[at : at + 50] for at in range(500)]
     trained = zstandard.train_dictionary(4096, samples)
     frame = zstandard.ZstdCompressor(dict_data=trained).compress(TEXT)
     with pytest.raises(FormatError):
