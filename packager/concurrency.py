@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from asyncio import TaskGroup
 from collections.abc import Coroutine, Iterable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def run_all(calls: Iterable[Coroutine[Any, Any, object]], *, at_once: int) -> None:
@@ -26,6 +28,16 @@ async def run_all(calls: Iterable[Coroutine[Any, Any, object]], *, at_once: int)
     finally:
         for call in waiting:
             call.close()  # does nothing to one that has run
+
+
+async def to_its_end(call: Coroutine[Any, Any, T]) -> T:
+    """Await ``call``; if we are cancelled meanwhile, let it end first."""
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -30,6 +30,7 @@ from manifests.changes import entry_changes
 from manifests.model import Build
 from manifests.names import Channel, Version
 from packager.build_writer import write_build
+from packager.concurrency import to_its_end
 from packager.explain import ChangeCounts, Explanation, count_changes, explain
 from packager.file_cache import RACY_NS, SegmentChunks, load_file_cache, save_file_cache
 from packager.ignore_rules import load_ignore_rules
@@ -240,7 +241,7 @@ async def _package(
     async def store_bundle(bundle: Bundle) -> None:
         if not request.dry_run:
             await store.put_bundle(bundle)
-            await asyncio.to_thread(journal.append, bundle)
+            await to_its_end(asyncio.to_thread(journal.append, bundle))
 
     pipeline = Pipeline(
         WindowReader(request.source, plan.segments, stock.chunks_of),
