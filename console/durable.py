@@ -90,8 +90,10 @@ def write_all_at(fd: int, content: Buffer, offset: int) -> None:
 
 
 @contextmanager
-def naming_disk_errors(folder: Path) -> Iterator[None]:
+def naming_disk_errors(folder: Path, bytes_left: Callable[[], int] | None = None) -> Iterator[None]:
     """Turn what the system says of a disk into our errors, with ``folder`` in the message.
+
+    ``bytes_left`` tells how many are still to be written.
 
     Raises:
         OutOfSpace: The disk or a quota is full.
@@ -102,8 +104,10 @@ def naming_disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            needed = f" and {bytes_left()} bytes are still to be written" if bytes_left else ""
             raise OutOfSpace(
-                f"{folder}: the disk is full; nothing is lost, make room and run the same command"
+                f"{folder}: the disk is full{needed}; nothing is lost, make room and run the same"
+                " command"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise Denied(f"{folder}: {_words(error)}; the console must be able to write") from error

@@ -75,6 +75,7 @@ class Operation:
             work, done, inventory = await self._planned(build)
             await session.workers.run(self._check, work, build)
             session.meter.total_bytes = _size_to_move(build, work)
+            session.meter.to_write_bytes = work.plan.write_bytes
             session.meter.observer(Planned(self.release.version, work.plan))
             if not self._is_current(work, inventory):
                 await self._carry_out(work, build, done)

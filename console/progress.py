@@ -67,6 +67,8 @@ class Meter:
     reused_bytes: int = 0
     """Plain bytes of chunks copied from files that were here."""
     total_bytes: int = 0
+    to_write_bytes: int = 0
+    """By the plan; what was written before it is counted too."""
     first_chunk_s: float | None = None
     playable_s: float | None = None
     _speed: _Speed = field(init=False)
@@ -79,6 +81,10 @@ class Meter:
     def elapsed_s(self) -> float:
         """Return the seconds since the operation began."""
         return self.clock.monotonic() - self.started
+
+    def bytes_left(self) -> int:
+        """Return how many bytes are still to be written, by the plan."""
+        return max(0, self.to_write_bytes - self.written_bytes)
 
     def received(self, size: int) -> None:
         """Count bytes of a body as they arrive."""

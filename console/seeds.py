@@ -74,7 +74,8 @@ def copies_from(seed: Seed, chunks: ChunkTable, rows: Rows) -> Copies:
     """Return which of ``rows`` of the new build ``seed`` can give."""
     groups, occurrences = seed.first_usable()
     found = same_rows(chunks.ids[rows], seed.build.chunks.ids)
-    has = (found >= 0) & (groups[found] >= 0)
+    has = found >= 0
+    has[has] = groups[found[has]] >= 0
     return Copies(seed, rows[has], groups[found[has]], occurrences[found[has]])
 
 

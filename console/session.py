@@ -109,7 +109,7 @@ async def open_session(
     """
     meter = Meter(clock, observer)
     fetcher = Fetcher(settings, http, clock, meter)
-    with _one_error(), naming_disk_errors(path):
+    with naming_disk_errors(path, meter.bytes_left), _one_error():
         async with Workers(settings.threads) as opening:
             folder = await opening.run(TitleFolder.open, path, may_create=may_create)
         try:
