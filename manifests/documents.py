@@ -107,6 +107,10 @@ class _Versioned(msgspec.Struct):
     format: int
 
 
+class _VersionedHead(msgspec.Struct):
+    release: _Versioned
+
+
 def encode(document: Root | Release | Head) -> bytes:
     """Return the document as it is stored: keys in order, no white space."""
     return msgspec.json.encode(document)
@@ -163,14 +167,19 @@ def _parse(what: str, data: Buffer, kind: type[_D], size_max: int) -> _D:
     if len(data) > size_max:
         raise FormatError(f"{what} has {len(data)} bytes; at most {size_max}")
     try:
-        found = msgspec.json.decode(data, type=_Versioned).format
-        if found != FORMAT:
-            raise FormatError(
-                f"{what} has format {found}; this program reads {FORMAT}: update the program"
-            )
+        _check_format(what, msgspec.json.decode(data, type=_Versioned))
+        if kind is Head:
+            _check_format(what, msgspec.json.decode(data, type=_VersionedHead).release)
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{what} is damaged: {error}") from error
+
+
+def _check_format(what: str, found: _Versioned) -> None:
+    if found.format != FORMAT:
+        raise FormatError(
+            f"{what} has format {found.format}; this program reads {FORMAT}: update the program"
+        )
 
 
 def _check_names(what: str, *pairs: tuple[str, str]) -> None:

@@ -251,6 +251,6 @@ def _parse_entries(kinds: list[int], sizes: list[int], text: bytes) -> tuple[Ent
     for path, number, size in zip(lines, kinds, sizes, strict=False):
         kind = EntryKind(number)
         if size and not kind.is_file:
-            raise FormatError(f"gives {path!r}, which is no file, a size")
+            raise FormatError(f"gives {path[:200]!r}, which is no file, a size")
         entries.append(Entry(path, kind, size, next(targets) if kind is EntryKind.LINK else ""))
     return tuple(entries)

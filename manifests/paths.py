@@ -101,11 +101,11 @@ def link_destination(path: str, target: str) -> str:
     """
     folders = path.split("/")[:-1]
     if not target or target.startswith("/"):
-        raise InvalidInput(f"link {path!r} points to {target!r}: a relative path is needed")
+        raise InvalidInput(f"link {path!r} points to {target[:200]!r}: a relative path is needed")
     parts = target.split("/")
     up_count = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
     if up_count > len(folders):
-        raise InvalidInput(f"link {path!r} points outside the build, to {target!r}")
+        raise InvalidInput(f"link {path!r} points outside the build, to {target[:200]!r}")
     destination = "/".join(folders[: len(folders) - up_count] + parts[up_count:])
     if destination:
         _check_path(destination)
@@ -135,7 +135,7 @@ def _broken_rule_of_part(part: str) -> str | None:
     if part in ("", ".", ".."):
         return "is not a plain relative path: it has an empty, '.' or '..' part"
     if part[-1] in ". ":
-        return f"has a part that ends in a dot or a space: {part!r}"
+        return f"has a part that ends in a dot or a space: {part[:200]!r}"
     if len(part.encode()) > PART_SIZE_MAX:
         return f"has a part of more than {PART_SIZE_MAX} bytes"
     if _DEVICE.match(part):
