@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from chunks.chunk_id import Digest
 from chunks.plan import FIRST_REQUEST_SIZE
 from console.head_start import HeadStart, fetch_first
 from console.installed import write_installed
@@ -53,15 +54,9 @@ class Operation:
 
     async def plan(self) -> Work:
         """Return what :meth:`run` would do, and do nothing of it."""
-        workers = self.session.workers
-        self.staging_folder = await workers.run(
-            self.session.folder.staging, self.release.root.raw_digest
-        )
-        try:
-            work, _, _ = await self._planned(await self._build())
-            return work
-        finally:
-            self.staging_folder.close()
+        self.staging_folder = await self._open_staging(self.release.root.raw_digest)
+        work, _, _ = await self._planned(await self._build())
+        return work
 
     async def run(self) -> Report:
         """Do it."""
@@ -69,21 +64,22 @@ class Operation:
         build_id = self.release.root.raw_digest
         is_fresh = session.owned is None and session.pending is None
         was_resumed = session.pending is not None and session.pending.build_id == build_id
-        self.staging_folder = await session.workers.run(session.folder.staging, build_id)
-        try:
-            build = await (self._build_with_head_start() if is_fresh else self._build())
-            work, done, inventory = await self._planned(build)
-            await session.workers.run(self._check, work, build)
-            session.meter.total_bytes = _size_to_move(build, work)
-            session.meter.to_write_bytes = work.plan.write_bytes
-            session.meter.observer(Planned(self.release.version, work.plan))
-            if not self._is_current(work, inventory):
-                await self._carry_out(work, build, done)
-            await session.workers.run(session.finish)
-        finally:
-            # Threads may be at work in it still if this was cancelled: they hold clones.
-            self.staging_folder.close()
+        self.staging_folder = await self._open_staging(build_id)
+        build = await (self._build_with_head_start() if is_fresh else self._build())
+        work, done, inventory = await self._planned(build)
+        await session.workers.run(self._check, work, build)
+        session.meter.total_bytes = _size_to_move(build, work)
+        session.meter.to_write_bytes = work.plan.write_bytes
+        session.meter.observer(Planned(self.release.version, work.plan))
+        if not self._is_current(work, inventory):
+            await self._carry_out(work, build, done)
+        await session.workers.run(session.finish)
         return self._report(work, was_resumed=was_resumed)
+
+    async def _open_staging(self, build_id: Digest) -> Folder:
+        folder = await self.session.workers.run(self.session.folder.staging, build_id)
+        self.session.at_rest.callback(folder.close)
+        return folder
 
     async def _build(self) -> Build:
         owned = self.session.owned
@@ -165,6 +161,7 @@ class Operation:
             build = session.releases.known_build(self.release.title, abandoned.root)
             if build is not None:
                 folder = session.folder.staging(build.build_id)
+                session.at_rest.callback(folder.close)
                 present = staged_files(folder, build)
                 rows = np.frombuffer(abandoned.rows, "<u4").astype(np.uint32)
                 done = rows_that_hold(build, present, present, rows)
@@ -217,6 +214,7 @@ class Operation:
     async def _carry_out(self, work: Work, build: Build, done: Mask) -> None:
         session, target = self.session, Target(self.release, self.channel, build)
         journal = await session.workers.run(self._journal)
+        session.at_rest.callback(journal.close)
         old = session.owned
 
         async def put_in_place(groups: Sequence[int]) -> None:
@@ -225,25 +223,22 @@ class Operation:
 
         entries = [shard.entries for shard in build.shards]
         staging = Staging(self.staging_folder, entries, build.chunks, work.layout)
-        try:
-            await Transfer(
-                build=build,
-                title=self.release.title,
-                work=work,
-                done=done,
-                staging=staging,
-                staging_folder=self.staging_folder,
-                journal=journal,
-                fetcher=session.fetcher,
-                workers=session.workers,
-                settings=session.settings,
-                clock=session.clock,
-                meter=session.meter,
-                commit=put_in_place,
-                by_group=old is None or old.build.build_id == build.build_id,
-            ).run()
-        finally:
-            journal.close()
+        await Transfer(
+            build=build,
+            title=self.release.title,
+            work=work,
+            done=done,
+            staging=staging,
+            staging_folder=self.staging_folder,
+            journal=journal,
+            fetcher=session.fetcher,
+            workers=session.workers,
+            settings=session.settings,
+            clock=session.clock,
+            meter=session.meter,
+            commit=put_in_place,
+            by_group=old is None or old.build.build_id == build.build_id,
+        ).run()
 
     def _journal(self) -> Journal:
         """Begin the journal, or go on with the one that is about this very release."""

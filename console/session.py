@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Session:
     workers: Workers
     fetcher: Fetcher
     releases: Releases
+    at_rest: ExitStack
+    """Closes what threads use, once they rest: cancelling a wait does not stop its thread."""
     owned: Owned | None = None
     pending: Pending | None = None
 
@@ -112,15 +114,18 @@ async def open_session(
     with naming_disk_errors(path, meter.bytes_left), _one_error():
         async with Workers(settings.threads) as opening:
             folder = await opening.run(TitleFolder.open, path, may_create=may_create)
+        at_rest = ExitStack()
+        at_rest.callback(_leave, folder)
         try:
             async with Workers(settings.threads) as workers:
                 releases = Releases(fetcher, folder, workers)
-                session = Session(settings, clock, meter, folder, workers, fetcher, releases)
+                session = Session(
+                    settings, clock, meter, folder, workers, fetcher, releases, at_rest
+                )
                 await session.settle()
                 yield session
         finally:
-            # Not before: threads were at work in it until here, even if this was cancelled.
-            await asyncio.to_thread(_leave, folder)
+            await asyncio.to_thread(at_rest.close)
 
 
 def _leave(folder: TitleFolder) -> None:

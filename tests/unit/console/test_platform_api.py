@@ -430,3 +430,30 @@ async def test_damaged_manifest_is_fetched_again(world: World) -> None:
     for path in (world.game / ".playhead" / "manifests").iterdir():
         path.write_bytes(b"rotten")
     assert (await world.console.verify(world.game)).is_sound
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2, 3])
+async def test_cancelled_install_goes_on_from_there(world: World, answers: int) -> None:
+    async def cancel(*_: object) -> None:
+        install.cancel()
+
+    world.edge.fault = only_bundles(after(answers, cancel))
+    install = asyncio.create_task(world.console.install(TITLE, world.game, channel=LIVE))
+    with pytest.raises(asyncio.CancelledError):
+        await install
+    world.edge.fault = None
+    report = await world.console.install(TITLE, world.game, channel=LIVE)
+    assert (report.plan.kept_bytes > 0) == (answers > 0)
+    assert await differences(world.old, world.game) == []
+
+
+async def test_no_descriptor_is_left_open(world: World) -> None:
+    await world.console.install(TITLE, world.game, channel=LIVE)
+    world.publish_new()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    await world.console.update(world.game)
+    await world.console.verify(world.game)
+    await world.console.repair(world.game)
+    await world.console.status(world.game)
+    await world.console.uninstall(world.game)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
