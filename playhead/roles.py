@@ -67,6 +67,12 @@ class Role:
         self.url = ""
         self.peak_rss_bytes = 0
 
+    @property
+    def pid(self) -> int:
+        """The process, while it runs."""
+        assert self._child is not None
+        return self._child.pid
+
     def start(self) -> None:
         """Start the process and wait until it listens.
 
