@@ -106,7 +106,7 @@ class Pipeline:
         self._total_size = total_size
         self._clock = clock
         self._display = display
-        worker_count = workers or len(os.sched_getaffinity(0))
+        worker_count = workers or _core_count()
         self._reading = ThreadPoolExecutor(1, "read")
         self._accounting = ThreadPoolExecutor(1, "account")
         self._workers = ThreadPoolExecutor(worker_count, "pack")
@@ -213,6 +213,13 @@ class Pipeline:
         for pool in (self._reading, self._accounting, self._workers):
             pool.shutdown(cancel_futures=True)
         self._reader.close()
+
+
+def _core_count() -> int:
+    """Return how many cores this process may use, which in a container are not all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _hash(window: Window) -> None:

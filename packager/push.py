@@ -167,7 +167,7 @@ async def push(
         Conflict: The version exists with other content, or the lock was not to be had or lost.
         OutOfSpace: The storage, or the disk of the cache folder, is full.
         Unavailable: The storage did not answer.
-        In every case nothing became visible, and the same push goes on from what was stored.
+        In every case the channel is where it was, and the same push goes on from what is stored.
     """
     started_s = clock.monotonic()
     plan = await asyncio.to_thread(_plan, request, clock)
