@@ -31,11 +31,12 @@ def assemble(build_id: Digest, root: Root, pages: Sequence[Sequence[Page]]) -> B
         FormatError: The pages contradict each other or the root.
         InvalidInput: An entry has a path or a link that no build may have.
     """
-    chunks, rows_of_page = _merge([page.chunks for group in pages for page in group])
-    shards, rules, taken = [], PathRules(), 0
     for group, group_pages in zip(root.groups, pages, strict=True):
         if len(group_pages) != len(group.pages):
             raise FormatError(f"group {group.name} has {len(group.pages)} pages")
+    chunks, rows_of_page = _merge([page.chunks for group in pages for page in group])
+    shards, rules, taken = [], PathRules(), 0
+    for group, group_pages in zip(root.groups, pages, strict=True):
         rows = rows_of_page[taken : taken + len(group_pages)]
         taken += len(group_pages)
         occurrences = [map_[page.occurrences] for map_, page in zip(rows, group_pages, strict=True)]
