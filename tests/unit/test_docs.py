@@ -1,0 +1,103 @@
+"""What the documentation says and what the code does are the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from chunks import bundle, chunker, codec, slices
+from manifests import documents, page, paths
+
+ROOT = Path(__file__).parents[2]
+FORMAT = ROOT / "docs" / "format"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+
+
+def table(page_name: str, heading: str) -> dict[str, str]:
+    """Return the first two columns of the table below ``heading``."""
+    below = (FORMAT / page_name).read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    cells = [
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\|.*", below, re.M)
+    ]
+    return {row[0]: row[1] for row in cells[2:]}
+
+
+def numbers(text: str) -> list[int]:
+    """Return every number in ``text``: ``1 MiB`` as bytes, ``1,024`` without its comma."""
+    found = re.findall(r"([0-9][0-9,]*)(?: (KiB|MiB))?", text)
+    return [int(digits.replace(",", "")) * UNITS[unit] for digits, unit in found]
+
+
+LIMITS = {
+    "chunk, plain": [chunker.CHUNK_SIZE_MAX],
+    "bundle": [slices.BUNDLE_SIZE_MAX],
+    "head, release": [documents.DOCUMENT_SIZE_MAX],
+    "root": [documents.ROOT_SIZE_MAX],
+    "page, stored": [documents.PAGE_STORED_SIZE_MAX],
+    "page, plain": [page.PLAIN_SIZE_MAX],
+    "groups": [documents.GROUP_COUNT_MAX],
+    "pages in a build": [documents.PAGE_COUNT_MAX],
+    "entries in a build": [documents.ENTRY_COUNT_MAX],
+    "chunks in a build": [documents.CHUNK_COUNT_MAX],
+    "bytes of a group's stream": [documents.STREAM_SIZE_MAX],
+    "path": [paths.PATH_SIZE_MAX, paths.PART_SIZE_MAX],
+}
+
+
+def test_every_limit_is_the_constant_in_the_code() -> None:
+    assert {what: numbers(limit) for what, limit in table("README.md", "Limits").items()} == LIMITS
+
+
+def test_the_cutters_parameters_are_the_constants_in_the_code() -> None:
+    assert {what: numbers(value) for what, value in table("chunks.md", "Cutting").items()} == {
+        "minimum": [chunker.CHUNK_SIZE_MIN],
+        "average": [chunker.CHUNK_SIZE_AVERAGE],
+        "maximum": [chunker.CHUNK_SIZE_MAX],
+    }
+
+
+@pytest.mark.parametrize(
+    ("page_name", "sentence", "expected"),
+    [
+        (
+            "bundle.md",
+            r"records reach its target: (.*?)\.",
+            [bundle.FIRST_TARGET_SIZE, bundle.LAUNCH_TARGET_SIZE, bundle.TARGET_SIZE],
+        ),
+        ("bundle.md", r"in \*\*slices\*\* of (.*?),", [slices.SLICE_SIZE]),
+        (
+            "manifest.md",
+            r"The first page of (the first group aims at .*?)\.",
+            [page.FIRST_PAGE_AIM, page.PAGE_AIM],
+        ),
+        ("chunks.md", r"would save less than (.*?) %", [codec.GAIN_MIN_PERCENT]),
+        ("chunks.md", r"windows above (.*?)\.", [codec.WINDOW_SIZE_MAX]),
+    ],
+)
+def test_a_sentence_names_the_constants_in_the_code(
+    page_name: str, sentence: str, expected: list[int]
+) -> None:
+    found = re.search(sentence, (FORMAT / page_name).read_text(), re.DOTALL)
+    assert found is not None
+    assert numbers(found[1]) == expected
+
+
+def anchors(text: str) -> set[str]:
+    """Return what headings can be linked to by: lower case, words joined, punctuation dropped."""
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.DOTALL)
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = path.parent / name if name else path
+        assert linked.exists(), f"{target}: nothing is there"
+        assert not anchor or anchor in anchors(linked.read_text()), f"{target}: no such heading"
