@@ -91,19 +91,17 @@ def commit(
     )
 
 
-def drop_unchanged(
-    top: Folder, staging: Folder, build: Build, doubtful: Sequence[Mask]
-) -> tuple[int, int]:
-    """Drop staged files that turned out to be what is installed; return how many, and bytes."""
-    count, size = 0, 0
+def drop_unchanged(top: Folder, staging: Folder, build: Build, doubtful: Sequence[Mask]) -> int:
+    """Drop staged files that turned out to be what is installed; return how many."""
+    count = 0
     for group, mask in enumerate(doubtful):
         for index in np.flatnonzero(mask).tolist():
             entry, name = build.shards[group].entries[index], staged_name(group, index)
             content = read_whole(staging, name, size_max=entry.size)
             if content is not None and content == read_whole(top, entry.path, size_max=entry.size):
                 staging.remove_file(name)
-                count, size = count + 1, size + entry.size
-    return count, size
+                count += 1
+    return count
 
 
 def remove_installed(top: Folder, old: Owned) -> tuple[int, list[str]]:

@@ -22,7 +22,7 @@ from console.installer import (
     refuse_foreign,
 )
 from console.inventory import InstalledFiles, Inventory, take_inventory
-from console.journal import Abandoned, Begin, Journal, Landed, checkpoint_of
+from console.journal import Abandoned, Begin, Journal, Landed, checkpoint_of, rows_of
 from console.layout import Layout, Mask
 from console.planner import Changes, Work, changes_between, plan_work
 from console.progress import Planned
@@ -163,8 +163,7 @@ class Operation:
                 folder = session.folder.staging(build.build_id)
                 session.at_rest.callback(folder.close)
                 present = staged_files(folder, build)
-                rows = np.frombuffer(abandoned.rows, "<u4").astype(np.uint32)
-                done = rows_that_hold(build, present, present, rows)
+                done = rows_that_hold(build, present, present, rows_of(abandoned))
                 seeds.append(staged_seed(build, folder, present, done))
         return seeds
 
@@ -268,8 +267,9 @@ class Operation:
             folder.state.clone() as state,
             self.staging_folder.clone() as staging,
         ):
-            dropped, _ = drop_unchanged(top, staging, target.build, work.changes.doubtful)
-            self.files_left_alone += dropped
+            self.files_left_alone += drop_unchanged(
+                top, staging, target.build, work.changes.doubtful
+            )
             folder.sync_manifests()
             intent = intent_of(top, target.build, groups)
             journal.append(intent)

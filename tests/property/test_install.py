@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -52,33 +53,43 @@ def test_update_leads_to_the_new_tree(
         asyncio.run(run(folder, FaultyEdge(publisher.objects), publisher))
 
 
-@given(steps, steps, st.lists(st.integers(0, 12), min_size=1, max_size=6))
-@settings(max_examples=40, deadline=None)
-def test_update_is_finished_however_often_edges_fail(
+failures = st.lists(st.integers(0, 12), max_size=4)
+"""After how many answers the edge fails, one number for each attempt."""
+
+
+@given(steps, steps, failures, failures, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_newest_tree_is_reached_however_often_edges_fail(
     first: list[tuple[str, str, int, int]],
     second: list[tuple[str, str, int, int]],
-    answers_until_failure: list[int],
+    first_failures: list[int],
+    second_failures: list[int],
+    is_first_finished: bool,
 ) -> None:
-    async def until_done(console: Console, edge: FaultyEdge, game: Path) -> None:
-        for count in answers_until_failure:
-            edge.fault = after(count, status(503))
-            try:
-                await console.install(TITLE, game, channel=LIVE)
-            except PlayheadError:
-                continue
-            break
+    async def attempt(console: Console, edge: FaultyEdge, game: Path, answers: int) -> None:
+        edge.fault = after(answers, status(503))
+        with contextlib.suppress(PlayheadError):
+            await console.install(TITLE, game, channel=LIVE)
         edge.fault = None
-        await console.install(TITLE, game, channel=LIVE)
 
     async def run(folder: Path, edge: FaultyEdge, publisher: FolderPublisher) -> None:
-        trees_ = [folder / "old", folder / "new"]
-        build_tree(trees_[0], first)
-        build_tree(trees_[1], second)
+        old, new, game = folder / "old", folder / "new", folder / "game"
+        build_tree(old, first)
+        build_tree(new, second)
         async with serving_faulty(edge), console_on(edge, give_up_after=0.02) as console:
-            for tree in trees_:
-                publisher.publish(tree, group_of=groups_by_first_letter)
-                await until_done(console, edge, folder / "game")
-                assert list(trees.differences(tree, folder / "game")) == []
+            publisher.publish(old, group_of=groups_by_first_letter)
+            for answers in first_failures:
+                await attempt(console, edge, game, answers)
+            if is_first_finished:
+                await console.install(TITLE, game, channel=LIVE)
+                assert list(trees.differences(old, game)) == []
+            publisher.publish(new, group_of=groups_by_first_letter)
+            for answers in second_failures:
+                await attempt(console, edge, game, answers)
+            await console.install(TITLE, game, channel=LIVE)
+            assert list(trees.differences(new, game)) == []
+            await console.uninstall(game)
+            assert list(game.iterdir()) == []
 
     with scratch() as folder:
         publisher = FolderPublisher()
