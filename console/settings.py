@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from chunks.chunker import CHUNK_SIZE_MAX
 from chunks.plan import REQUEST_SIZE_MAX
-from kit.http_client import ClientSettings
+from kit.http_settings import ClientSettings
 from kit.settings import Group
 from kit.units import ByteSize, Seconds
 

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from kit.http_client import ClientSettings
-from kit.listen import ListenSettings
+from kit.http_settings import ClientSettings, ListenSettings
 from kit.settings import Group
 from kit.units import GIB, MIB, ByteSize, Seconds
 from manifests.addresses import HEAD_FRESH_S

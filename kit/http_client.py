@@ -5,30 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Annotated
 
 import aiohttp
-from msgspec import Meta
 
 from kit import trace
 from kit.errors import IntegrityError, NotFound, Unavailable
 from kit.http_semantics import content_range
-from kit.settings import Group
-from kit.units import Seconds
+from kit.http_settings import ClientSettings
 
 READ_BUFFER_SIZE = 1 << 20
 """aiohttp stops reading the socket at twice this; its own 64 KiB would stall every slice often."""
-
-
-class ClientSettings(Group, frozen=True):
-    """How patient we are with a server, and how many connections we make."""
-
-    connect_within: Seconds = Seconds(5)
-    """A server that takes longer to accept a connection counts as down."""
-    stall_after: Seconds = Seconds(10)
-    """No byte for so long means the server is gone."""
-    connections_max: Annotated[int, Meta(ge=1)] = 64
-    """Connections at the same time; further requests wait for one."""
 
 
 class HttpReply:

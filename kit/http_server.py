@@ -25,7 +25,7 @@ from yarl import URL
 
 from kit import trace
 from kit.errors import InvalidInput, PlayheadError, Unavailable
-from kit.listen import ListenSettings
+from kit.http_settings import ListenSettings
 from kit.telemetry import get_logger
 
 log = get_logger("http")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from kit.listen import ListenSettings
+from kit.http_settings import ListenSettings
 from kit.settings import Group
 from kit.units import MIB, ByteSize
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from console.settings import ConsoleSettings
-from edge import EdgeSettings
+from edge.settings import EdgeSettings
 from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.wrappers import RetrySettings
 from kit.settings import Group
-from origin import OriginSettings
+from origin.settings import OriginSettings
 from packager.sweep import SweepSettings
 from packager.writer_lock import LockSettings
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from console.platform_api import Console
 from console.settings import ConsoleSettings
-from kit.http_client import ClientSettings, HttpClient
+from kit.http_client import HttpClient
+from kit.http_settings import ClientSettings
 from kit.units import Seconds
 from playhead import trees
 from tests.faulty_edge import FaultyEdge

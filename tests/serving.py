@@ -11,15 +11,15 @@ from typing import Any
 import aiohttp
 import msgspec
 
-import edge
-import origin
-from edge import EdgeSettings
+import edge.routes
+import origin.routes
+from edge.settings import EdgeSettings
 from kit.clock import Clock
-from kit.listen import ListenSettings
+from kit.http_settings import ListenSettings
 from kit.object_storage import Reader
 from kit.service import Binder, serving
 from kit.units import Seconds
-from origin import OriginSettings
+from origin.settings import OriginSettings
 
 LISTEN = ListenSettings(drain_for=Seconds(5))
 
@@ -69,7 +69,7 @@ async def running_origin(
     **settings: Any,
 ) -> AsyncIterator[Node]:
     binder = Binder("origin", listen)
-    origin.bind(binder, reader, OriginSettings(**settings))
+    origin.routes.bind(binder, reader, OriginSettings(**settings))
     async with running(binder) as node:
         yield node
 
@@ -84,6 +84,6 @@ async def running_edge(
 ) -> AsyncIterator[Node]:
     binder = Binder("edge", listen)
     chosen = EdgeSettings(upstreams=upstreams, cache_dir=cache_dir, **settings)
-    edge.bind(binder, chosen, clock)
+    edge.routes.bind(binder, chosen, clock)
     async with running(binder) as node:
         yield node

@@ -5,16 +5,16 @@ from __future__ import annotations
 import click
 
 from kit import telemetry
-from playhead import compose
+from playhead import serving
 from playhead.cli.terminal import reports_errors
 from playhead.settings import Settings
 
 
 @click.command()
-@click.argument("roles", nargs=-1, required=True, type=click.Choice(sorted(compose.ROLES)))
+@click.argument("roles", nargs=-1, required=True, type=click.Choice(sorted(serving.ROLES)))
 @click.pass_obj
 @reports_errors
 def serve(settings: Settings, roles: tuple[str, ...]) -> None:
     """Serve ROLES in this process until SIGTERM or Ctrl-C; both end it after what is under way."""
     telemetry.configure(json=settings.log_json)
-    compose.serve(roles, settings)
+    serving.serve(roles, settings)

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import edge
-from edge import EdgeSettings
-from kit.listen import ListenSettings
+import edge.routes
+from edge.settings import EdgeSettings
+from kit.http_settings import ListenSettings
 from kit.service import Binder, run
 from kit.telemetry import configure
 
@@ -51,5 +51,5 @@ async def running_process(cache_dir: Path, upstream: str) -> AsyncIterator[EdgeP
 if __name__ == "__main__":
     configure(json=True)
     binder = Binder("edge", ListenSettings())
-    edge.bind(binder, EdgeSettings(cache_dir=Path(sys.argv[1]), upstreams=(sys.argv[2],)))
+    edge.routes.bind(binder, EdgeSettings(cache_dir=Path(sys.argv[1]), upstreams=(sys.argv[2],)))
     run([binder])

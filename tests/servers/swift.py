@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import boto3
 
-from kit.object_storage.s3 import S3Settings
+from kit.object_storage.s3_settings import S3Settings
 from tests.polling import eventually_sync
 from tests.servers.ports import free_ports
 

@@ -10,8 +10,7 @@ import aiohttp
 import pytest
 
 from chunks.slices import SLICE_SIZE
-from kit.http_client import ClientSettings
-from kit.listen import ListenSettings
+from kit.http_settings import ClientSettings, ListenSettings
 from kit.units import ByteSize, Seconds
 from tests import titles
 from tests.polling import eventually

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from kit import trace
 from kit.errors import IntegrityError, NotFound, Unavailable
-from kit.http_client import ClientSettings, HttpClient
-from kit.listen import ListenSettings
+from kit.http_client import HttpClient
+from kit.http_settings import ClientSettings, ListenSettings
 from kit.object_storage.testing import MemoryStorage
 from kit.service import Binder
 from kit.units import Seconds

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from kit.errors import Conflict, SettingsError, Unavailable
 from kit.http_content import Pieces, Representation, answer
-from kit.listen import ListenSettings
+from kit.http_settings import ListenSettings
 from kit.service import Binder, serving
 from tests.polling import eventually
 from tests.serving import Node, running

@@ -1,4 +1,4 @@
-"""How a process listens and what it lets clients take: the settings every HTTP service has."""
+"""What can be set of every HTTP server and client. Apart from both, which need aiohttp."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ class ListenSettings(Group, frozen=True):
     """A connection without a complete request is closed after this."""
     drain_for: Seconds = Seconds(30)
     """After SIGTERM, responses under way have this long to finish."""
+
+
+class ClientSettings(Group, frozen=True):
+    """How patient we are with a server, and how many connections we make."""
+
+    connect_within: Seconds = Seconds(5)
+    """A server that takes longer to accept a connection counts as down."""
+    stall_after: Seconds = Seconds(10)
+    """No byte for so long means the server is gone."""
+    connections_max: Annotated[int, Meta(ge=1)] = 64
+    """Connections at the same time; further requests wait for one."""

@@ -1,0 +1,49 @@
+"""What ``playhead serve`` can run: every role bound to its ports, each on its own address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import msgspec
+
+import edge.routes
+import origin.routes
+from kit import service
+from kit.clock import SystemClock
+from kit.object_storage.wrappers import Measured
+from kit.service import Binder
+from playhead import compose
+from playhead.settings import Settings
+
+
+def serve(names: Iterable[str], settings: Settings) -> None:
+    """Run the named roles in this process until it is told to stop.
+
+    Raises:
+        SettingsError: An address cannot be listened on.
+    """
+    chosen = set(names)
+    # In the order of ROLES: an edge is drained before the origin it may fetch from.
+    service.run([bind(settings) for name, bind in ROLES.items() if name in chosen])
+
+
+def _origin(settings: Settings) -> Binder:
+    binder = Binder("origin", settings.origin.listen)
+    base = compose.backend(settings)
+    binder.lifetime(partial(compose.closing, base))
+    retrying = compose.with_retries(base, settings)
+    measured = Measured(retrying, registry=binder.registry, clock=SystemClock())
+    origin.routes.bind(binder, measured, settings.origin)
+    return binder
+
+
+def _edge(settings: Settings) -> Binder:
+    binder = Binder("edge", settings.edge.listen)
+    cache_dir = settings.data / settings.edge.cache_dir
+    edge.routes.bind(binder, msgspec.structs.replace(settings.edge, cache_dir=cache_dir))
+    return binder
+
+
+ROLES: dict[str, Callable[[Settings], Binder]] = {"origin": _origin, "edge": _edge}
+"""By name, in the order in which they are bound."""
