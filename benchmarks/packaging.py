@@ -118,14 +118,14 @@ def timed(call: Callable[[], object]) -> Timed:
     return Timed(wall_s, sum(after[:4]) - sum(before[:4]))
 
 
-def run_push(folder: Path, out: Path) -> PushReport:
-    """Push ``folder`` to a directory, with a real lock."""
+def run_push(folder: Path, out: Path, version: str = "1.0") -> PushReport:
+    """Push ``folder`` to the directory ``out``, with a real lock."""
 
     async def pushed() -> PushReport:
         storage, clock = LocalStorage(out / "storage"), SystemClock()
         request = PushRequest(
             source=folder,
-            version=Version("1.0"),
+            version=Version(version),
             channel=Channel("live"),
             cache_folder=out / "cache",
         )

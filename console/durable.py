@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from console.safe_paths import Folder
 from kit.buffers import Buffer
-from kit.errors import Denied, OutOfSpace, PlayheadError
+from kit.disk_errors import disk_error, words_of
+from kit.errors import PlayheadError
 
 SYNC_EACH_MAX = 64
 """Up to so many files are synced one by one; beyond, syncing the whole file system is cheaper:
@@ -103,20 +103,14 @@ def naming_disk_errors(folder: Path, bytes_left: Callable[[], int] | None = None
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            needed = f" and {bytes_left()} bytes are still to be written" if bytes_left else ""
-            raise OutOfSpace(
-                f"{folder}: the disk is full{needed}; nothing is lost, make room and run the same"
-                " command"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise Denied(f"{folder}: {_words(error)}; the console must be able to write") from error
-        raise PlayheadError(f"{folder}: {_words(error)}") from error
-
-
-def _words(error: OSError) -> str:
-    name = error.filename
-    return f"{error.strerror}: {os.fsdecode(name)}" if name is not None else str(error.strerror)
+        left = f"; {bytes_left()} bytes are still to be written" if bytes_left else ""
+        found = disk_error(
+            error,
+            folder,
+            when_full=f"nothing is lost, make room and run the same command{left}",
+            when_denied="the console must be able to write",
+        )
+        raise found or PlayheadError(f"{folder}: {words_of(error)}") from error
 
 
 def _find_syncfs() -> Callable[[int], int] | None:

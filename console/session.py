@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from console.settings import ConsoleSettings
 from console.title_folder import TitleFolder
 from console.workers import Workers
 from kit.clock import Clock
-from kit.errors import PlayheadError
+from kit.concurrency import ungrouped
 from kit.http_client import HttpClient
 
 
@@ -111,7 +111,7 @@ async def open_session(
     """
     meter = Meter(clock, observer)
     fetcher = Fetcher(settings, http, clock, meter)
-    with naming_disk_errors(path, meter.bytes_left), _one_error():
+    with naming_disk_errors(path, meter.bytes_left), ungrouped():
         async with Workers(settings.threads) as opening:
             folder = await opening.run(TitleFolder.open, path, may_create=may_create)
         at_rest = ExitStack()
@@ -137,27 +137,3 @@ def _leave(folder: TitleFolder) -> None:
             folder.forget()
     finally:
         folder.close()
-
-
-@contextmanager
-def _one_error() -> Iterator[None]:
-    """Raise the first of ours instead of the group that task groups make of it."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        found = _leaf(group)
-        raise found from found.__cause__
-
-
-def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    leaves = list(_leaves(group))
-    ours = [error for error in leaves if isinstance(error, PlayheadError)]
-    return (ours or leaves)[0]
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

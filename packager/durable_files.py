@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kit.buffers import Buffer
-from kit.errors import Denied, OutOfSpace, SettingsError
+from kit.disk_errors import disk_error
+from kit.errors import SettingsError
 
 
 def replace_file(path: Path, data: Buffer) -> None:
@@ -45,12 +45,6 @@ def errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        match error.errno:
-            case errno.ENOSPC | errno.EDQUOT:
-                raise OutOfSpace(f"{path}: {error.strerror}; free some space there") from error
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                raise Denied(f"{path}: {error.strerror}; choose another cache folder") from error
-            case _:
-                raise SettingsError(
-                    f"{path}: {error.strerror}; choose another cache folder"
-                ) from error
+        advice = "choose another cache folder"
+        found = disk_error(error, path, when_full="free some space there", when_denied=advice)
+        raise found or SettingsError(f"{path}: {error.strerror}; {advice}") from error

@@ -75,7 +75,7 @@ def download(old: Build | None, new: Build) -> Download:
     """Return what a console that has ``old``, or nothing, fetches to have ``new``."""
     has = frozenset[bytes]() if old is None else old.row_of.keys()
     rows = missing_rows(new, lambda chunk_id: chunk_id in has)
-    requests = list(range_requests(_wanted(new, rows)))
+    requests = list(range_requests(wanted_of(new, rows)))
     return Download(
         chunk_count=len(rows),
         size=sum(request.size for request in requests),
@@ -84,7 +84,8 @@ def download(old: Build | None, new: Build) -> Download:
     )
 
 
-def _wanted(build: Build, rows: U32) -> list[Wanted]:
+def wanted_of(build: Build, rows: U32) -> list[Wanted]:
+    """Return where each of ``rows`` is stored."""
     chunks = build.chunks
     starts = chunks.offsets[rows]
     columns = (rows, chunks.bundle_indexes[rows], starts, starts + chunks.stored_sizes[rows])

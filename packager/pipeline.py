@@ -27,9 +27,9 @@ from chunks.bundle import Bundle
 from chunks.chunk_id import digest_of
 from kit.buffers import Buffer
 from kit.clock import Clock
+from kit.concurrency import ungrouped
 from manifests.model import BundleRef
 from packager.bundling import Bundler, FullBundle
-from packager.concurrency import first_cause
 from packager.ledger import Ledger, NewChunk, NewItem
 from packager.progress import ProgressDisplay, PushProgress
 from packager.windows import WINDOW_SIZE, CutPart, Window, WindowReader
@@ -128,12 +128,11 @@ class Pipeline:
             PlayheadError: What ``store`` raised, or the ledger.
         """
         try:
-            async with TaskGroup() as tasks:
-                tasks.create_task(self._read())
-                tasks.create_task(self._enter())
-                tasks.create_task(self._pack(tasks))
-        except BaseExceptionGroup as group:
-            raise first_cause(group) from group
+            with ungrouped():
+                async with TaskGroup() as tasks:
+                    tasks.create_task(self._read())
+                    tasks.create_task(self._enter())
+                    tasks.create_task(self._pack(tasks))
         finally:
             await asyncio.to_thread(self._end_threads)
 

@@ -10,12 +10,12 @@ from typing import Literal, Protocol
 
 from chunks.chunk_id import Digest
 from kit.clock import Clock
+from kit.concurrency import for_each
 from kit.errors import Conflict
 from manifests.documents import Head, ObjectRef, Release
 from manifests.model import Build, Shard
 from manifests.names import Channel, Version
 from packager.build_writer import WrittenBuild
-from packager.concurrency import run_all
 from packager.published import Published
 from packager.title_store import TitleStore
 
@@ -89,7 +89,7 @@ async def publish(
     if same_version is not None and same_version.root == root and same_version.counter > counter:
         await _point(store, channel, same_version, lock)
         return Publication("pointed", same_version)
-    await run_all(map(store.put_manifest, written.pages), at_once=PAGE_WRITES_AT_ONCE)
+    await for_each(written.pages, store.put_manifest, at_once=PAGE_WRITES_AT_ONCE)
     await store.put_manifest(written.root)
     await lock.check_held()
     release = await _add_release(store, published.highest_counter + 1, version, root, clock)

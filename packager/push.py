@@ -24,13 +24,13 @@ import numpy as np
 from chunks.bundle import Bundle
 from chunks.chunk_id import Digest
 from kit.clock import Clock
+from kit.concurrency import to_its_end
 from kit.errors import PlayheadError
 from kit.telemetry import get_logger
 from manifests.changes import entry_changes
 from manifests.model import Build
 from manifests.names import Channel, Version
 from packager.build_writer import write_build
-from packager.concurrency import to_its_end
 from packager.explain import ChangeCounts, Explanation, count_changes, explain
 from packager.file_cache import RACY_NS, SegmentChunks, load_file_cache, save_file_cache
 from packager.ignore_rules import load_ignore_rules

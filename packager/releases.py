@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from kit.clock import Clock
+from kit.concurrency import for_each
 from kit.errors import Conflict, IntegrityError, InvalidInput, NotFound
 from manifests.documents import Head, ObjectRef, Release
 from manifests.names import Channel, TitleId
-from packager.few_at_once import for_each
 from packager.title_store import TitleStore
 from packager.writer_lock import WriterLock
 

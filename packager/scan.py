@@ -113,10 +113,8 @@ def _check_paths(found: list[ScannedFile], problems: Problems) -> None:
             check_entries(rules, (file.entry,))
         except InvalidInput as error:
             problems.add(str(error))
-    try:
-        rules.finish()
-    except InvalidInput as error:
-        problems.add(str(error))
+    for clash in rules.clashes():
+        problems.add(clash)
 
 
 def _kind_name(mode: int) -> str:

@@ -31,6 +31,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from chunks.chunk_id import Digest
+from kit.concurrency import for_each
 from kit.errors import Conflict, FormatError, IntegrityError, InvalidInput, NotFound
 from kit.object_storage import ObjectStat
 from kit.settings import Group
@@ -38,7 +39,6 @@ from kit.units import Seconds
 from manifests import locations
 from manifests.documents import PageRef, Release
 from manifests.page import parse_page
-from packager.few_at_once import for_each
 from packager.title_store import TitleStore
 from packager.writer_lock import WriterLock
 

@@ -13,6 +13,7 @@ from chunks.bundle import Bundle
 from chunks.chunk_id import Digest, digest_of
 from chunks.slices import SLICE_LIST_SIZE_MAX, SliceList, parse_slice_list
 from kit.buffers import Buffer
+from kit.concurrency import for_each
 from kit.errors import NotFound
 from kit.object_storage import ObjectStorage
 from manifests import locations
@@ -33,8 +34,8 @@ from manifests.names import Channel, TitleId
 from manifests.names import channel as channel_name
 from manifests.page import Page, parse_page
 
-PAGE_READS_AT_ONCE = 8
-"""Pages are 256 KiB: eight hide S3's latency and hold 2 MiB."""
+READS_AT_ONCE = 8
+"""Pages are 256 KiB, documents less: eight hide S3's latency and hold 2 MiB."""
 
 
 class TitleStore:
@@ -58,7 +59,7 @@ class TitleStore:
         """Return the head of every channel, by name."""
         prefix = locations.heads_prefix(self.title)
         names = [stat.key.removeprefix(prefix) async for stat in self.storage.list(prefix)]
-        return [await self.head(channel_name(name)) for name in names]
+        return await for_each(map(channel_name, names), self.head, at_once=READS_AT_ONCE)
 
     async def release(self, counter: int) -> Release:
         """Return release ``counter``.
@@ -73,11 +74,14 @@ class TitleStore:
     async def release_counters(self) -> list[int]:
         """Return the counters of all releases, ascending."""
         prefix = locations.releases_prefix(self.title)
-        return [int(stat.key.removeprefix(prefix)) async for stat in self.storage.list(prefix)]
+        numbers = [stat.key.removeprefix(prefix) async for stat in self.storage.list(prefix)]
+        # A key that is no counter is nobody's release: `verify` names it.
+        return [int(number) for number in numbers if number.isascii() and number.isdigit()]
 
     async def releases(self) -> list[Release]:
         """Return all releases, oldest first."""
-        return [await self.release(counter) for counter in await self.release_counters()]
+        counters = await self.release_counters()
+        return await for_each(counters, self.release, at_once=READS_AT_ONCE)
 
     async def root(self, ref: ObjectRef) -> Root:
         """Return a root, verified."""
@@ -86,13 +90,10 @@ class TitleStore:
     async def build(self, ref: ObjectRef) -> Build:
         """Return the build whose root ``ref`` names, every page verified."""
         root = await self.root(ref)
-        gate = asyncio.Semaphore(PAGE_READS_AT_ONCE)
-
-        async def page(of: ObjectRef) -> bytes:
-            async with gate:
-                return await self._manifest(of)
-
-        groups = [await asyncio.gather(*map(page, group.pages)) for group in root.groups]
+        groups = [
+            await for_each(group.pages, self._manifest, at_once=READS_AT_ONCE)
+            for group in root.groups
+        ]
 
         def parse() -> Build:
             pages: list[list[Page]] = [

@@ -23,6 +23,7 @@ from chunks import codec
 from chunks.bundle import TAIL_SIZE, StoredChunk, index_size, parse_index, parse_tail
 from chunks.chunk_id import CHUNK_ID_SIZE, DIGEST_SIZE, Digest, check_digest
 from chunks.slices import BUNDLE_SIZE_MAX, SLICE_SIZE, SliceList
+from kit.concurrency import for_each
 from kit.errors import FormatError, IntegrityError, InvalidInput, NotFound
 from manifests import locations
 from manifests.assembly import assemble
@@ -30,7 +31,6 @@ from manifests.documents import ObjectRef, PageRef, Release, Root
 from manifests.model import BundleRef
 from manifests.names import channel as channel_name
 from manifests.page import Page, parse_page
-from packager.few_at_once import for_each
 from packager.title_store import TitleStore
 
 BUNDLES_AT_ONCE = 4

@@ -18,17 +18,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from kit.clock import Clock
+from kit.concurrency import to_its_end
 from kit.errors import Conflict, IntegrityError, NotFound, PlayheadError, Unavailable
 from kit.object_storage import ObjectStat, ObjectStorage
 from kit.settings import Group
@@ -145,7 +146,7 @@ class WriterLock:
         assert self._renewing is not None
         self._leaving.set()
         try:
-            await _to_its_end(self._renewing)
+            await to_its_end(self._renewing)
         finally:
             await self._withdraw()
 
@@ -279,7 +280,7 @@ class WriterLock:
         """Store our claim; from the moment we *asked*, it is good for ``expires_after``."""
         assert self._key is not None
         asked_at_s = self._clock.monotonic()
-        await _to_its_end(self._storage.put(self._key, self._record))
+        await to_its_end(self._storage.put(self._key, self._record))
         self._expires_at_s = asked_at_s + self._settings.expires_after
 
     async def _renew_until_left(self) -> None:
@@ -311,19 +312,6 @@ class WriterLock:
             return
         key, self._key = self._key, None
         try:
-            await _to_its_end(self._storage.delete([key]))
+            await to_its_end(self._storage.delete([key]))
         except PlayheadError as error:
             log.warning("lock.not_released", title=self.title, key=key, error=str(error))
-
-
-async def _to_its_end(call: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
-    """Await ``call``; if we are cancelled meanwhile, let it end first.
-
-    A write that is cut off may still happen: a claim would come back after it was removed.
-    """
-    task = asyncio.ensure_future(call)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

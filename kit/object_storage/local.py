@@ -24,7 +24,8 @@ from typing import TypeAlias, TypeVar
 
 from kit.buffers import Buffer
 from kit.clock import Clock, SystemClock
-from kit.errors import Conflict, Denied, IntegrityError, NotFound, OutOfSpace, Unavailable
+from kit.disk_errors import disk_error
+from kit.errors import Conflict, IntegrityError, NotFound, Unavailable
 from kit.object_storage import ObjectStat
 from kit.object_storage.keys import check_key, check_prefix, is_key
 from kit.object_storage.local_files import (
@@ -238,16 +239,16 @@ class LocalStorage:
         try:
             yield
         except OSError as error:
+            found = disk_error(
+                error,
+                path,
+                when_full="free some space on this disk (or raise the quota) and run the same "
+                "again: nothing was lost",
+                when_denied="this user must own the directory",
+            )
+            if found is not None:
+                raise found from error
             match error.errno:
-                case errno.ENOSPC | errno.EDQUOT:
-                    raise OutOfSpace(
-                        f"{path}: {error.strerror}; free some space on this disk (or raise the "
-                        "quota) and run the same again: nothing was lost"
-                    ) from error
-                case errno.EACCES | errno.EPERM | errno.EROFS:
-                    raise Denied(
-                        f"{path}: {error.strerror}; this user must own the directory"
-                    ) from error
                 case errno.EIO | errno.ESTALE | errno.ETIMEDOUT | errno.EMFILE | errno.ENFILE:
                     raise Unavailable(f"{path}: {error.strerror}") from error
                 case errno.EISDIR:
