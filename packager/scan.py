@@ -16,6 +16,9 @@ from manifests.paths import PathRules
 from packager.ignore_rules import IgnoreRules
 from packager.problems import Problems
 
+_AS_EFFECTIVE = os.access in os.supports_effective_ids
+"""Ask for the rights the process acts with, where the system can tell."""
+
 _READABLE_BY_ALL = 0o444
 
 
@@ -97,7 +100,9 @@ def _scanned(found: os.DirEntry[str], path: str) -> ScannedFile:
     if stat.S_ISLNK(mode):
         entry = Entry(path, EntryKind.LINK, 0, str(Path(found.path).readlink()))
     elif stat.S_ISREG(mode):
-        if mode & _READABLE_BY_ALL != _READABLE_BY_ALL and not _may_read(found):
+        if mode & _READABLE_BY_ALL != _READABLE_BY_ALL and not os.access(
+            found.path, os.R_OK, effective_ids=_AS_EFFECTIVE
+        ):
             raise InvalidInput(f"{path!r}: this user may not read it")
         kind = EntryKind.EXECUTABLE if mode & stat.S_IXUSR else EntryKind.FILE
         entry = Entry(path, kind, status.st_size)
@@ -115,10 +120,6 @@ def _check_paths(found: list[ScannedFile], problems: Problems) -> None:
             problems.add(str(error))
     for clash in rules.clashes():
         problems.add(clash)
-
-
-def _may_read(file: os.DirEntry[str]) -> bool:
-    return os.access(file.path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _kind_name(mode: int) -> str:
