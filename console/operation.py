@@ -31,6 +31,7 @@ from console.resume import rows_in_place, rows_that_hold, staged_files, staged_s
 from console.safe_paths import Folder
 from console.seeds import Seed
 from console.session import Session
+from console.speed import note_speed, read_speed, seconds_for
 from console.staging import Staging, staged_name
 from console.transfer import Transfer
 from kit.errors import OutOfSpace
@@ -72,7 +73,13 @@ class Operation:
         session.meter.to_write_bytes = work.plan.write_bytes
         session.meter.observer(Planned(self.release.version, work.plan))
         if not self._is_current(work, inventory):
+            received, elapsed_s = session.meter.received_bytes, session.meter.elapsed_s()
             await self._carry_out(work, build, done)
+            await session.workers.run(
+                self._note_speed,
+                session.meter.received_bytes - received,
+                session.meter.elapsed_s() - elapsed_s,
+            )
         await session.workers.run(session.finish)
         return self._report(work, was_resumed=was_resumed)
 
@@ -134,7 +141,20 @@ class Operation:
         if head is not None:
             plan = work.plan.with_head_start(head.request_size, head.plain_size, head.written_size)
             work = replace(work, plan=plan)
-        return work, done, inventory
+        return await self._timed(work), done, inventory
+
+    async def _timed(self, work: Work) -> Work:
+        """Return ``work`` with an estimate of its time in the plan."""
+        session = self.session
+
+        def remembered() -> float | None:
+            with session.folder.state.clone() as state:
+                return read_speed(state)
+
+        speed = await session.workers.run(remembered) or session.meter.received_per_s()
+        left = work.plan.download_bytes - (self.head_start.request_size if self.head_start else 0)
+        seconds = seconds_for(left, speed, session.settings.limit_rate)
+        return replace(work, plan=replace(work.plan, estimated_s=seconds))
 
     def _done_rows(self, build: Build, changes: Changes) -> Mask:
         """Return the rows that earlier attempts brought to staging: checkpointed, or found good."""
@@ -252,6 +272,10 @@ class Operation:
             keep.add(begin.abandoned.root.raw_digest)
         session.folder.drop_staging(frozenset(keep))
         return journal
+
+    def _note_speed(self, received_size: int, seconds: float) -> None:
+        with self.session.folder.state.clone() as state:
+            note_speed(state, received_size, seconds)
 
     def _put_in_place(
         self,

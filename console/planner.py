@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 import numpy as np
@@ -45,6 +45,9 @@ class Plan:
     files_changed: int
     files_removed: int
     files_unchanged: int
+    estimated_s: float | None = field(default=None, compare=False)
+    """How long it may take: at the speed of the last transfer into this folder, or of the first
+    requests of this one. None if nothing can be said yet."""
 
     def with_head_start(self, request_size: int, plain_size: int, written_size: int) -> Plan:
         """Return the plan with what was fetched while it was still being made."""

@@ -86,6 +86,11 @@ class Meter:
         """Return how many bytes are still to be written, by the plan."""
         return max(0, self.to_write_bytes - self.written_bytes)
 
+    def received_per_s(self) -> float | None:
+        """Return how fast bytes came so far, waits included; None before the first."""
+        elapsed_s = self.elapsed_s()
+        return self.received_bytes / elapsed_s if self.received_bytes and elapsed_s > 0 else None
+
     def received(self, size: int) -> None:
         """Count bytes of a body as they arrive."""
         self.received_bytes += size

@@ -261,8 +261,9 @@ class _Display:
 
 
 def _plan_text(plan: Plan) -> str:
+    time = "" if plan.estimated_s is None else f" in about {duration_text(plan.estimated_s)}"
     return (
-        f"download {size_text(plan.download_bytes)} in {plan.requests} requests,"
+        f"download {size_text(plan.download_bytes)} by {plan.requests} requests{time},"
         f" write {size_text(plan.write_bytes)},"
         f" reuse {size_text(plan.reused_bytes + plan.kept_bytes)},"
         f" extra room {size_text(plan.peak_extra_bytes)};"
