@@ -4,65 +4,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from playhead.roles import Finished, Role, run
 from playhead.trees import differences
-from tests.servers.ports import free_ports
+from tests.platform import Platform, running_platform
 from tests.servers.swift import Swift
 from tests.trees import write_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
 
-S3_SETTINGS = ["bucket", "prefix", "endpoint_url", "region", "addressing"]
-S3_SETTINGS += ["access_key_id", "secret_access_key"]
-
-
-@dataclass
-class Platform:
-    """An origin and an edge, and how to type a command at them."""
-
-    folder: Path
-    storage: list[str]
-    origin: Role
-    edge: Role
-
-    def type(self, *words: str | Path) -> Finished:
-        return run([*self.storage, *words], scratch=self.folder)
-
-    def push(self, build: Path, version: str) -> Finished:
-        return self.type(
-            "push", build, "--title", "game", "--version", version, "--channel", "live", "--json"
-        )
-
-    def console(self, verb: str, *words: str | Path) -> Finished:
-        return self.type(verb, *words, "--edge", self.edge.url, "--json")
-
-
 @pytest.fixture(params=["directory", "s3"])
 def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
-    settings = [f"data={tmp_path / 'data'}", "log_json=true", "edge.head_fresh_for=0s"]
-    [port] = free_ports(1)
-    settings += [f"origin.listen.port={port}", "edge.listen.port=0"]
-    settings += [f"edge.upstreams=http://127.0.0.1:{port}"]
+    s3 = None
     if request.param == "s3":
         swift: Swift = request.getfixturevalue("swift")
         s3 = swift.settings()
-        settings += [f"storage.s3.{name}={getattr(s3, name)}" for name in S3_SETTINGS]
-    flags = [f"--set={setting}" for setting in settings]
-    origin = Role("origin", [*flags, "serve", "origin"], tmp_path / "origin.log")
-    edge = Role("edge", [*flags, "serve", "edge"], tmp_path / "edge.log")
-    try:
-        origin.start()
-        edge.start()
-        yield Platform(tmp_path, flags, origin, edge)
-    finally:
-        edge.kill()
-        origin.kill()
+    with running_platform(tmp_path, s3) as platform:
+        yield platform
 
 
 def test_publish_install_update_and_go_on_without_an_origin(
