@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lint types contracts docs bench clean
+.PHONY: help demo test quick check lint types contracts bench clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,7 +33,7 @@ test: $(VENV)/dev .servers/installed  ## The whole suite
 quick: $(VENV)/dev  ## The suite without its slow tests
 	@$(BIN)/python -m pytest -m 'not slow'
 
-check: lint types contracts docs  ## Everything that needs no running: lint, types, import contracts, docs in sync
+check: lint types contracts quick  ## Lint, types, import contracts, quick tests, docs in sync
 
 lint: $(VENV)/dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -44,11 +44,8 @@ types: $(VENV)/dev
 contracts: $(VENV)/dev
 	@$(BIN)/lint-imports
 
-docs: $(VENV)/dev
-	@$(BIN)/python -m pytest -q tests/unit/test_docs.py
-
-bench: $(VENV)/dev  ## Every benchmark, side by side with its peer
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/dev  ## Every benchmark, side by side with its peer (SAVE=1 keeps the results)
+	@$(BIN)/python -m benchmarks $(if $(SAVE),--save)
 
 clean:  ## Remove what make made
 	@rm -rf $(VENV) .servers .demo build dist *.egg-info
