@@ -31,7 +31,7 @@ _Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 def demo(old: Path | None, new: Path | None, folder: Path) -> None:
     """Publish a build, install it through an edge, publish the next, update, compare, measure."""
     report = run_demo(folder.resolve(), old, new, errors.print)
-    print_figures("", _figures(report))
+    print_figures(_figures(report))
     print_json(report.figures())
 
 

@@ -189,7 +189,7 @@ def status(settings: Settings, *, folder: Path, as_json: bool) -> None:
         if found.under_way is not None:
             staged = size_text(found.under_way.staged_bytes)
             figures["under way"] = f"{found.under_way.version}, {staged} staged"
-        print_figures("", figures)
+        print_figures(figures)
 
     asyncio.run(run())
 
@@ -204,7 +204,8 @@ def verify_folder(settings: Settings, folder: Path, *, as_json: bool) -> None:
             print_json(found)
             return found.is_sound
         for wound in found.wounds:
-            errors.print(f"{wound}")
+            span = f"bytes {wound.start} to {wound.end}"
+            errors.print(f"{wound.path}: {wound.fault.value}, {span}")
         speed = rate_text(found.checked_bytes, found.elapsed_s)
         verdict = "sound" if found.is_sound else f"{len(found.wounds)} wounds; `repair` mends them"
         output.print(f"{found.title} {found.version}: {verdict} ({speed})")
@@ -278,7 +279,7 @@ def _print_outcome(outcome: Report | Plan, *, as_json: bool) -> None:
     elif isinstance(outcome, Plan):
         output.print(_plan_text(outcome))
     else:
-        print_figures("", _report_figures(outcome))
+        print_figures(_report_figures(outcome))
 
 
 def _report_figures(report: Report) -> dict[str, str]:

@@ -93,7 +93,7 @@ def push(
     if as_json:
         print_json(report)
         return
-    print_figures("", _push_figures(report))
+    print_figures(_push_figures(report))
     if report.explanation is not None:
         _print_explanation(report.explanation)
 

@@ -18,15 +18,15 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 
 from kit.errors import Interrupted, PlayheadError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
+# No markup: what is printed names files, and those may hold any bracket.
+errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+output = Console(markup=False, highlight=False, soft_wrap=True)
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object for machines, no progress."
@@ -51,14 +51,11 @@ def print_json(value: object) -> None:
     click.echo(msgspec.json.encode(value, enc_hook=str).decode())
 
 
-def print_figures(title: str, figures: Mapping[str, str]) -> None:
+def print_figures(figures: Mapping[str, str]) -> None:
     """Print names and values in two columns."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(justify="right")
+    width = max(map(len, figures))
     for name, value in figures.items():
-        table.add_row(name, value)
-    output.print(table)
+        click.echo(f"{name:<{width}}  {value}")
 
 
 def size_text(size: float) -> str:
@@ -106,9 +103,6 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
 def _fail(error: PlayheadError, *, as_json: bool) -> NoReturn:
     if as_json:
         print_json({"error": {"code": error.code, "message": str(error)}})
-    errors.print(f"[bold red]playhead:[/] {_escaped(str(error))}")
+    errors.print("playhead:", style="bold red", end=" ")
+    errors.print(str(error))
     sys.exit(error.exit_code)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
