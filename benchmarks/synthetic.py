@@ -6,6 +6,9 @@ import random
 from pathlib import Path
 
 BLOCK_SIZE = 1 << 20
+TEXT_WORDS = 4_000_000
+"""30 MB of words that blocks are cut from: far more than a window of zstd, or files would resemble
+each other as no game's do."""
 NOISE_PERCENT = 45
 """The share of a block that does not compress; the rest is short words. zstd keeps about half."""
 
@@ -16,7 +19,7 @@ def write_build(folder: Path, size: int, file_count: int, seed: int = 7) -> None
     weights = [10 ** rng.random() for _ in range(file_count)]
     unit = size / sum(weights)
     words = [rng.randbytes(rng.randrange(3, 12)) for _ in range(400)]
-    text = b"".join(rng.choice(words) for _ in range(200_000))
+    text = b"".join(rng.choices(words, k=TEXT_WORDS))
     for index, weight in enumerate(weights):
         path = folder / f"level{index % 64:02}" / f"asset{index:06}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,8 +34,8 @@ def write_build(folder: Path, size: int, file_count: int, seed: int = 7) -> None
 def _block(rng: random.Random, text: bytes, size: int) -> bytes:
     noise = rng.randbytes(size * NOISE_PERCENT // 100)
     rest = size - len(noise)
-    start = rng.randrange(len(text) - BLOCK_SIZE) if len(text) > BLOCK_SIZE else 0
-    return noise + text[start : start + rest].ljust(rest, b"\0")
+    start = rng.randrange(len(text) - BLOCK_SIZE)
+    return noise + text[start : start + rest]
 
 
 def change_build(folder: Path, seed: int = 8, share: float = 0.02) -> None:
