@@ -137,7 +137,7 @@ def releases(settings: Settings, title: str, as_json: bool) -> None:
 @click.pass_obj
 @reports_errors
 def promote(settings: Settings, title: str, release: str, channel: str, as_json: bool) -> None:
-    """Point a channel forward to RELEASE of TITLE: a version, or `#` and a counter."""
+    """Point a channel forward to RELEASE of TITLE: a version, or `@` and a counter."""
 
     async def run() -> Move:
         async with publisher(settings, title, _waiting) as desk, desk.lock:
@@ -151,7 +151,7 @@ def promote(settings: Settings, title: str, release: str, channel: str, as_json:
 @click.command()
 @click.argument("title")
 @click.option("--channel", required=True, help="The channel to take back.")
-@click.option("--to", "release", help="A version, or `#` and a counter; default: the build before.")
+@click.option("--to", "release", help="A version, or `@` and a counter; default: the build before.")
 @json_option
 @click.pass_obj
 @reports_errors
@@ -241,7 +241,7 @@ def _waiting(rival: Rival) -> None:
 
 
 def _which(text: str) -> str | int:
-    return int(text[1:]) if text.startswith("#") and text[1:].isdigit() else text
+    return int(text[1:]) if text.startswith("@") and text[1:].isdigit() else text
 
 
 def _positive(count: int) -> int:
