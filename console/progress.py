@@ -14,6 +14,9 @@ RATE_WINDOW_S = 5.0
 
 REPORT_EVERY_S = 0.1
 
+EARLY_SAMPLE_SIZE = 128 << 10
+"""What a fresh install has received when its plan is made; of less only round trips can be told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -87,9 +90,11 @@ class Meter:
         return max(0, self.to_write_bytes - self.written_bytes)
 
     def received_per_s(self) -> float | None:
-        """Return how fast bytes came so far, waits included; None before the first."""
+        """Return how fast bytes came so far, waits included; None while that says little."""
         elapsed_s = self.elapsed_s()
-        return self.received_bytes / elapsed_s if self.received_bytes and elapsed_s > 0 else None
+        if self.received_bytes < EARLY_SAMPLE_SIZE or elapsed_s <= 0:
+            return None
+        return self.received_bytes / elapsed_s
 
     def received(self, size: int) -> None:
         """Count bytes of a body as they arrive."""
