@@ -16,6 +16,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
 
+import aiofiles
+import aiofiles.os
 import msgspec
 
 from chunks.chunk_id import digest_of
@@ -174,9 +176,9 @@ class Documents:
             while True:
                 latest = self._known.get(path)
                 if latest is None:
-                    await asyncio.to_thread(_forget, file)
+                    await _forget(file)
                 else:
-                    await asyncio.to_thread(_write, file, latest)
+                    await _write(file, latest)
                 if self._known.get(path) is latest:
                     return
         except OSError as error:
@@ -194,7 +196,8 @@ def _load(folder: Path) -> Iterator[Document]:
             found.append(_read(file))
         except (OSError, ValueError, msgspec.DecodeError) as error:
             log.warning("document.dropped", file=file.name, error=str(error))
-            _forget(file)
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
     yield from sorted(found, key=lambda document: document.fetched_at)
 
 
@@ -207,22 +210,21 @@ def _read(file: Path) -> Document:
     return document
 
 
-def _write(file: Path, document: Document) -> None:
+async def _write(file: Path, document: Document) -> None:
     # The folder is not fsynced: after a power cut the file may be the one before, which is fine.
-    file.parent.mkdir(parents=True, exist_ok=True)
+    await aiofiles.os.makedirs(file.parent, exist_ok=True)
     temporary = file.with_suffix(".part")
     try:
-        with temporary.open("wb") as out:
-            out.write(msgspec.json.encode(document))
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.rename(file)
+        async with aiofiles.open(temporary, "wb") as out:
+            await out.write(msgspec.json.encode(document))
+            await out.flush()
+            await asyncio.to_thread(os.fsync, out.fileno())
+        await aiofiles.os.rename(temporary, file)
     except OSError:
-        _forget(temporary)
+        await _forget(temporary)
         raise
 
 
-def _forget(*files: Path) -> None:
-    for file in files:
-        with suppress(OSError):
-            file.unlink(missing_ok=True)
+async def _forget(file: Path) -> None:
+    with suppress(OSError):
+        await aiofiles.os.unlink(file)

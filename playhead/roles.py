@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,18 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 
 
-def command(*words: str | Path) -> list[str]:
-    """Return the words that start ``playhead`` in this very Python."""
-    return [sys.executable, "-m", "playhead", *map(str, words)]
+def command(words: Sequence[str | Path], peak_file: Path) -> list[str]:
+    """Return what starts ``playhead`` in this very Python, and notes its peak memory."""
+    peak_file.unlink(missing_ok=True)
+    return [sys.executable, "-m", "playhead.peak", str(peak_file), *map(str, words)]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a command ended: its exit code, what it printed, and its peak memory in bytes."""
+    """How a command ended: its exit code, what it printed, and its peak memory in bytes.
+
+    The peak is 0 if it was killed.
+    """
 
     exit_code: int
     output: str
@@ -46,14 +49,11 @@ class Finished:
         return found
 
 
-def run(words: Sequence[str | Path], *, scratch: Path, env: Mapping[str, str] = {}) -> Finished:
-    """Run one command to its end, with its own peak memory measured."""
-    with (scratch / "out").open("w+") as out, (scratch / "err").open("w+") as err:
-        child = subprocess.Popen(command(*words), stdout=out, stderr=err, env={**os.environ, **env})
-        peak = _reap(child)
-        out.seek(0)
-        err.seek(0)
-        return Finished(child.returncode, out.read(), err.read(), peak)
+def run(words: Sequence[str | Path], *, scratch: Path) -> Finished:
+    """Run one command to its end; ``scratch`` is for a file it leaves."""
+    peak_file = scratch / "peak"
+    done = subprocess.run(command(words, peak_file), capture_output=True, text=True, check=False)
+    return Finished(done.returncode, done.stdout, done.stderr, _read_peak(peak_file))
 
 
 class Role:
@@ -63,15 +63,20 @@ class Role:
         self._name = name
         self._words = words
         self._log = log
+        self._peak_file = log.with_suffix(".peak")
         self._child: subprocess.Popen[bytes] | None = None
         self.url = ""
-        self.peak_rss_bytes = 0
 
     @property
     def pid(self) -> int:
         """The process, while it runs."""
         assert self._child is not None
         return self._child.pid
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """The most memory it held, once it was stopped; 0 if it was killed."""
+        return _read_peak(self._peak_file)
 
     def start(self) -> None:
         """Start the process and wait until it listens.
@@ -80,7 +85,8 @@ class Role:
             Unavailable: It ended, or did not listen in time; the message holds its last words.
         """
         with self._log.open("wb") as log:
-            self._child = subprocess.Popen(command(*self._words), stdout=log, stderr=log)
+            words = command(self._words, self._peak_file)
+            self._child = subprocess.Popen(words, stdout=log, stderr=log)
         give_up = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < give_up and self._child.poll() is None:
             self.url = self._listening_url()
@@ -94,14 +100,13 @@ class Role:
         """Ask it to drain, wait for its end, and return its exit code."""
         assert self._child is not None
         self._child.send_signal(signal.SIGTERM)
-        self.peak_rss_bytes = _reap(self._child)
-        return self._child.returncode
+        return self._child.wait(STOP_TIMEOUT_S)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
-        if self._child is not None and self._child.returncode is None:
+        if self._child is not None:
             self._child.kill()
-            self.peak_rss_bytes = _reap(self._child)
+            self._child.wait(STOP_TIMEOUT_S)
 
     def _listening_url(self) -> str:
         for line in self._log.read_text(errors="replace").splitlines():
@@ -112,9 +117,6 @@ class Role:
         return ""
 
 
-def _reap(child: subprocess.Popen[Any]) -> int:
-    """Wait for ``child``, note its exit code, and return its peak memory in bytes."""
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in KiB on Linux
-    return usage.ru_maxrss * scale
+def _read_peak(peak_file: Path) -> int:
+    """Return what the process wrote at its end; 0 if it was killed before it could."""
+    return int(peak_file.read_text()) if peak_file.exists() else 0

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import sys
 from pathlib import Path
 
 from kit.buffers import Buffer
+from kit.memory import peak_bytes
 from kit.object_storage import ObjectStorage
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import FaultyStorage
@@ -38,13 +38,7 @@ async def main(folder: Path, name: str, killed_at_put: str) -> None:
     storage = Killing(local, int(killed_at_put)) if killed_at_put else local
     await push_folder(storage, folder / "build", cache_folder=folder / f"{name}.cache")
     await local.close()
-    print(peak_memory())
-
-
-def peak_memory() -> int:
-    """Bytes; not ``ru_maxrss``, which begins at what the process that started us had."""
-    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(line) * 1024
+    print(peak_bytes())
 
 
 if __name__ == "__main__":

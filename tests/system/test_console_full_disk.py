@@ -81,7 +81,7 @@ async def test_disk_that_fills_up_midway_costs_nothing(
         if isinstance(event, Planned):
             fill(disk, leave)
 
-    with pytest.raises(OutOfSpace, match=r"disk is full and \d+ bytes are still"):
+    with pytest.raises(OutOfSpace, match=r"No space left.*; \d+ bytes are still"):
         await console.install(TITLE, disk / "game", channel=LIVE, observer=fill_once_planned)
     ballast.unlink()
     await console.install(TITLE, disk / "game", channel=LIVE)
