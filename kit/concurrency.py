@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -38,6 +40,46 @@ async def for_each(
     return [results[index] for index in sorted(results)]
 
 
+async def in_order(
+    items: Iterable[T],
+    call: Callable[[T], Awaitable[R]],
+    take: Callable[[T, R], Awaitable[None]],
+    *,
+    at_once: int,
+) -> None:
+    """Await ``take(item, await call(item))`` of every item, in order.
+
+    Up to ``at_once`` calls are under way, or done and waiting for their turn, at a time. When this
+    returns or raises, none of them runs any more.
+    """
+    under_way: deque[tuple[T, asyncio.Task[R]]] = deque()
+
+    async def take_first() -> None:
+        item, task = under_way[0]
+        result = await task
+        under_way.popleft()
+        await take(item, result)
+
+    try:
+        for item in items:
+            if len(under_way) >= at_once:
+                await take_first()
+            under_way.append((item, asyncio.create_task(_awaited(call, item))))
+        while under_way:
+            await take_first()
+    finally:
+        for _, task in under_way:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+
+
+def core_count() -> int:
+    """Return how many cores this process may use, which in a container are not all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 async def to_its_end(call: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
     """Await ``call``; if we are cancelled meanwhile, let it end first.
 
@@ -64,6 +106,10 @@ def ungrouped() -> Iterator[None]:
         ours = (error for error in leaves if isinstance(error, PlayheadError))
         found = next(ours, leaves[0])
         raise found from found.__cause__
+
+
+async def _awaited(call: Callable[[T], Awaitable[R]], item: T) -> R:
+    return await call(item)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
