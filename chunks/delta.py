@@ -26,12 +26,10 @@ from kit.buffers import Buffer
 from kit.errors import FormatError
 
 TARGET_SIZE_MAX = 8 << 20
-"""Plain bytes that one delta makes. On a 200 MB library 8 MiB windows cost 3 % over one window
-for all; they take a seventh of the memory, and each can be applied and fetched alone."""
+"""Plain bytes that one delta makes."""
 
-BASE_SIZE_MAX = 24 << 20
-"""Plain bytes of a base. With target, delta and what a decoder needs, one application holds at
-most 48 MiB."""
+BASE_SIZE_MAX = 12 << 20
+"""Plain bytes of a base. A console holds it twice while a delta is applied, and what is made."""
 
 DELTA_SIZE_MAX = TARGET_SIZE_MAX
 """A delta as long as its target is worth nothing."""
@@ -41,6 +39,8 @@ SMALL_TARGET_SIZE = 1 << 20
 
 WINDOW_LOG_MAX = 25
 """32 MiB: base and target fit."""
+
+assert BASE_SIZE_MAX + TARGET_SIZE_MAX <= 1 << WINDOW_LOG_MAX
 
 QUICK_LEVEL = 3
 BEST_LEVEL = 19

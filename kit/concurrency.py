@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from kit.errors import PlayheadError
@@ -71,6 +71,32 @@ async def in_order(
         for _, task in under_way:
             task.cancel()
         await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+
+
+class MemoryGate:
+    """Lets so many at once do something as there is memory for. Belongs to one event loop."""
+
+    def __init__(self, size_max: int) -> None:
+        """Let through what takes ``size_max`` bytes together; one alone may take more."""
+        self._size_max = size_max
+        self._size = 0
+        self._freed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[None]:
+        """Wait until there are ``size`` bytes to spare; they are taken until the block is left."""
+        async with self._freed:
+            await self._freed.wait_for(lambda: self._has_room(size))
+            self._size += size
+        try:
+            yield
+        finally:
+            self._size -= size
+            async with self._freed:
+                self._freed.notify_all()
+
+    def _has_room(self, size: int) -> bool:
+        return self._size == 0 or self._size + size <= self._size_max
 
 
 def core_count() -> int:

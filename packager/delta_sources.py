@@ -34,7 +34,7 @@ KEPT_SIZE_MAX = 8 << 30
 GUESS_MARGIN = 256 << 10
 """On both sides of a guess. Four times as much found nothing more and took a fifth longer."""
 
-ROW_BASE_SIZE_MAX = 8 << 20
+ROW_BASE_SIZE_MAX = 6 << 20
 """Old bytes looked at for one chunk, which has at most 1 MiB."""
 
 FILES_OF_CHUNK_MAX = 32

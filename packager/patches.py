@@ -1,7 +1,7 @@
 """Make the deltas that lead from one published build to another, and store them.
 
     sources   for each chunk that is new, the old chunks it may be made of
-    runs      neighbours with like sources, up to 8 MiB, become one delta
+    runs      neighbours with like sources, up to 4 MiB, become one delta
     encode    any worker; the smallest of several methods while the time allows, then a quick one
     pack      in order, what pays, into bundles; each is noted in a journal once it is stored
     index     last, so that whoever can see it can fetch all of it
@@ -38,12 +38,16 @@ from packager.delta_journal import DeltaJournal, JournaledDelta, name_of_delta
 from packager.delta_sources import Sources, find_sources
 from packager.title_store import TitleStore
 
+RUN_SIZE_MAX = 4 << 20
+"""Plain bytes made by one delta that has a base: 0.5 % more than with 8 MiB on a recompiled
+engine, and a console applies two at a time in 64 MiB. What has no base makes runs of 8 MiB."""
+
 SAVED_SIZE_MIN = 4096
 SAVED_PERCENT_MIN = 3
 """A delta that saves less is not kept: a player's console would work for next to nothing."""
 
-DELTA_MEMORY = 240 << 20
-"""What one delta under way takes at most: 24 MiB of base, its suffix array and the match cache."""
+DELTA_MEMORY = 160 << 20
+"""What one delta under way takes at most: 12 MiB of base, its suffix array and the match cache."""
 
 
 class DeltaSettings(Group, frozen=True):
@@ -52,7 +56,7 @@ class DeltaSettings(Group, frozen=True):
     cpu_seconds_max: Seconds = Seconds(4 * 3600)
     """Seconds of all cores spent on the smallest deltas of a release; the rest are quick ones."""
     memory_max: ByteSize = ByteSize(768 << 20)
-    """What all deltas under way may take together; it bounds how many are. One takes 240 MiB."""
+    """What all deltas under way may take together; it bounds how many are. One takes 160 MiB."""
 
 
 @dataclass(slots=True)
@@ -297,7 +301,7 @@ def runs_of(old: ChunkSource, new: ChunkSource, sources: Iterable[Sources]) -> I
     Rows need not be neighbours: what is packed together is packed better. Those that have
     nothing to be made of make runs of their own, for any console can use these.
     """
-    for has_base in (True, False):
+    for has_base, size_max in ((True, RUN_SIZE_MAX), (False, TARGET_SIZE_MAX)):
         rows: list[int] = []
         old_rows: set[int] = set()
         size = base_size = 0
@@ -305,9 +309,7 @@ def runs_of(old: ChunkSource, new: ChunkSource, sources: Iterable[Sources]) -> I
             row_size = new.sizes[found.row]
             added = [row for row in found.old_rows if row not in old_rows]
             added_size = _size(old, added)
-            if rows and (
-                size + row_size > TARGET_SIZE_MAX or base_size + added_size > BASE_SIZE_MAX
-            ):
+            if rows and (size + row_size > size_max or base_size + added_size > BASE_SIZE_MAX):
                 yield _Run(tuple(rows), tuple(sorted(old_rows)))
                 rows, old_rows, size, base_size = [], set(), 0, 0
                 added, added_size = list(found.old_rows), _size(old, found.old_rows)

@@ -12,8 +12,8 @@ Delta sets live as long as a channel's head names them.
 
 Things are deleted in the reverse of the order in which a push stores them: releases, then roots,
 pages and delta indexes, then slice lists, then bundles. So a release or slice list that can be
-found is complete at every moment; a sweep that was killed leaves only objects that nothing refers to,
-and the next one, which plans afresh, deletes them.
+found is complete at every moment; a sweep that was killed leaves only objects that nothing refers
+to, and the next one, which plans afresh, deletes them.
 
 No push can build on what is being deleted: both hold the title's lock. Ages are told by the
 storage's own clock, whatever ours says.
