@@ -26,8 +26,8 @@ UNFOLDED_SIZE_MAX = 64 << 20
 STREAM_COUNT_MAX = 65_536
 """A span of 24 MiB that holds nothing but zip members of 400 bytes has no more streams."""
 
-PARAMETERS_COUNT_MAX = 64
-"""Different parameters in one recipe; one archive is hardly ever written with more than two."""
+PARAMETERS_COUNT_MAX = 256
+"""Different parameters in one recipe: more than are ever guessed. An archive has one or two."""
 
 _PARAMETERS_SIZE = 4
 
@@ -69,7 +69,10 @@ class Folds:
             if stream.gap_size < 0:
                 raise ValueError(f"a stream {-stream.gap_size} bytes inside the one before")
             if not 0 < stream.unfolded_size <= RATIO_MAX * stream.folded_size:
-                raise ValueError(f"a stream of {stream.folded_size} bytes cannot be {stream}")
+                raise ValueError(
+                    f"a stream of {stream.folded_size} bytes"
+                    f" cannot inflate to {stream.unfolded_size}"
+                )
         if self.tail_size < 0:
             raise ValueError("the last stream ends behind the end")
         if self.folded_size > FOLDED_SIZE_MAX or self.unfolded_size > UNFOLDED_SIZE_MAX:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from chunks.deflate import PIECE_SIZE, Parameters, deflate
 from kit.buffers import Buffer
 
-SEARCH_SIZE_MAX = 16 << 20
-"""Bytes deflated at most with parameters that never worked before: about half a second, spent once
-on a run of chunks whose streams some other program made. Those that did work are always tried."""
+SEARCH_SIZE_MAX = 8 << 20
+"""Bytes deflated at most with parameters that never worked before: about a quarter of a second,
+lost on a run of chunks whose streams some other program made. What did work is always tried."""
 
 _KNOWN_COUNT_MAX = 4
 """Parameters remembered; one archive is hardly ever written with more."""

@@ -13,7 +13,6 @@ base that it may come from.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -77,21 +76,23 @@ def plan_unfolding(
         target: The wanted span, and as many bytes before and after it as are at hand: only a
             stream that is whole in them can be unfolded.
         start, end: The wanted span, not empty.
-        base: All bytes that the delta may use.
+        base: All bytes that the delta may use; streams cut off at its edges stay folded.
         hints: What worked for the delta before.
 
-    What the recipe folds to is exactly the wanted span, with the zlib of this process.
+    What the recipe folds to was compared, stream by stream: with the zlib of this process it is
+    exactly the wanted span, so nobody need fold it again to see. Mostly releases the GIL.
     """
     assert 0 <= start < end <= len(target) <= FOLDED_SIZE_MAX
     assert len(base) <= FOLDED_SIZE_MAX
     in_target = _named(target, find_streams(target, start, end))
     in_base = _named(base, find_streams(base)) if in_target else []
     sources = _unlike(in_base, in_target)
+    searchable = bytes(base)  # no copy if it is bytes already
     changed = [
         stream
         for stream in _unlike(in_target, in_base)
         if _is_worth_making(stream, start, end, has_sources=bool(sources))
-        and not _ends_alike(target, stream, start, end, base)
+        and not _ends_alike(target, stream, start, end, searchable)
     ]
     search = ParameterSearch(hints)
     kept = _reproducible(target, _fitting(changed, end - start), search)
@@ -129,7 +130,7 @@ def _is_worth_making(stream: DeflateStream, start: int, end: int, *, has_sources
     return has_sources and wanted_size * 100 >= stream.folded_size * WANTED_PERCENT_MIN
 
 
-def _ends_alike(target: Buffer, stream: DeflateStream, start: int, end: int, base: Buffer) -> bool:
+def _ends_alike(target: Buffer, stream: DeflateStream, start: int, end: int, base: bytes) -> bool:
     """Return whether the last wanted bytes of a stream stand in the base, if asking is cheap.
 
     If they do, so, nearly always, do those before them: one change alters all that follows. It
@@ -140,8 +141,7 @@ def _ends_alike(target: Buffer, stream: DeflateStream, start: int, end: int, bas
         return False
     sample_end = min(stream.end, end)
     sample_start = max(stream.start, start, sample_end - _SAMPLE_SIZE)
-    sample = re.escape(bytes(memoryview(target)[sample_start:sample_end]))
-    return re.search(sample, base) is not None
+    return bytes(memoryview(target)[sample_start:sample_end]) in base
 
 
 def _fitting(streams: Iterable[DeflateStream], span_size: int) -> list[DeflateStream]:
