@@ -19,8 +19,10 @@ Parts = list[bytes]
 @st.composite
 def streams(draw: st.DrawFn) -> bytes:
     """Draw a stream in one of its wrappers."""
-    plain = text(draw(st.integers(1, 6000)), draw(st.integers(0, 3))) + draw(st.binary(max_size=40))
-    level, window_bits = draw(st.integers(0, 9)), draw(st.integers(9, 15))
+    size, seed = draw(st.sampled_from([6000, 2000, 700, 50])), draw(st.integers(0, 30))
+    plain = text(size, seed) + draw(st.binary(max_size=40))
+    level = draw(st.sampled_from([6, 9, 1, 0, 2, 3, 4, 5, 7, 8]))
+    window_bits = draw(st.sampled_from([15, 14, 13, 12, 9]))
     match draw(st.sampled_from(["zlib", "gzip", "zip", "any"])):
         case "zlib":
             return zlib_wrapped(plain, level, window_bits).data
@@ -47,17 +49,17 @@ HEADERS = st.sampled_from([b"\x78\x9c", b"PK\x03\x04", b"\x1f\x8b\x08"]).map(lam
 
 def archives() -> st.SearchStrategy[Parts]:
     """Draw streams, whole and not, and bytes that are none, or look like one at first."""
-    part = st.one_of(streams(), cut_streams(), HEADERS, st.binary(max_size=300))
-    return st.lists(part, min_size=1, max_size=6)
+    part = st.one_of(streams(), streams(), cut_streams(), HEADERS, st.binary(max_size=300))
+    return st.lists(part, min_size=2, max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(archives(), archives(), st.data())
 def test_a_span_of_any_archive_folds_to_itself(old: Parts, new: Parts, data: st.DataObject) -> None:
-    shared = [part for part in new if data.draw(st.booleans())]
-    target, base = b"".join(new) + b"!", b"".join([*old, *shared])
-    start = data.draw(st.integers(0, len(target) - 1))
-    end = data.draw(st.integers(start + 1, len(target)))
+    shared = [part for part in new if data.draw(st.integers(0, 3)) == 0]
+    target, base = b"".join(new) + b"!!!!", b"".join([*old, *shared])
+    start = data.draw(st.integers(0, len(target) // 2))
+    end = data.draw(st.integers(start + 1 + len(target) // 4, len(target)))
     plan = plan_unfolding(target, start, end, base)
     if plan is None:
         return
