@@ -54,11 +54,13 @@ class DeflateStream:
     """A raw deflate stream at ``[start, end)``: without the header and checksum around it.
 
     Attributes:
+        header_start: Where the header begins that gave it away.
         start, end: Its span in the bytes searched.
         unfolded_size: Bytes it inflates to; more than it has itself.
         window_bits: What its header says of the window it was deflated with; 15 if nothing.
     """
 
+    header_start: int
     start: int
     end: int
     unfolded_size: int
@@ -100,7 +102,13 @@ def find_streams(data: Buffer, start: int = 0, end: int | None = None) -> list[D
         if stream_end > start:
             inflated_size += measured.unfolded_size
             found.append(
-                DeflateStream(body.start, stream_end, measured.unfolded_size, body.window_bits)
+                DeflateStream(
+                    header.start(),
+                    body.start,
+                    stream_end,
+                    measured.unfolded_size,
+                    body.window_bits,
+                )
             )
     return found
 

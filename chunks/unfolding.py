@@ -101,8 +101,8 @@ def plan_unfolding(
     if len(kept) < len(changed):
         sources = list(_reproducible(base, sources, search))
     base_folds = _folds(_fitting(sources, len(base)), 0, len(base))
-    region_start = min(start, *(stream.start for stream in kept))
-    region_end = max(end, *(stream.end for stream in kept))
+    region_start = min([start, *(stream.start for stream in kept)])
+    region_end = max([end, *(stream.end for stream in kept)])
     recipe = Recipe(
         _folds(kept, region_start, region_end),
         tuple(kept.values()),
@@ -110,6 +110,16 @@ def plan_unfolding(
         region_end - end,
     )
     return UnfoldingPlan(region_start, region_end, recipe, base_folds, search.known)
+
+
+def whole_streams(data: Buffer, start: int, end: int) -> tuple[int, int]:
+    """Return ``[start, end)``, widened so that it has every stream it has a byte of, and its header.
+
+    For the base of a delta: a stream of which it has only a part cannot be unfolded.
+    """
+    streams = find_streams(data, start, end)
+    header_starts = [stream.header_start for stream in streams]
+    return min([start, *header_starts]), max([end, *(stream.end for stream in streams)])
 
 
 def _named(data: Buffer, streams: Iterable[DeflateStream]) -> list[_Named]:

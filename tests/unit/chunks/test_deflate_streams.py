@@ -51,7 +51,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 def test_a_wrapped_stream_is_found_between_other_bytes(wrapped: Wrapped) -> None:
     data = NOISE + wrapped.data + NOISE
     start, end = len(NOISE) + wrapped.start, len(NOISE) + wrapped.end
-    assert find_streams(data) == [DeflateStream(start, end, len(PLAIN), 15)]
+    assert find_streams(data) == [DeflateStream(len(NOISE), start, end, len(PLAIN), 15)]
 
 
 @pytest.mark.parametrize("window_bits", [13, 14])

@@ -10,7 +10,8 @@ import pytest
 from chunks import unfolding
 from chunks.archives import UNFOLDED_SIZE_MAX, fold, unfold
 from chunks.deflate import Parameters
-from chunks.unfolding import UnfoldingPlan, plan_unfolding
+from chunks.deflate_streams import find_streams
+from chunks.unfolding import UnfoldingPlan, plan_unfolding, whole_streams
 from tests.deflated import raw_deflate, text, zip_of, zlib_wrapped
 
 NOISE = random.Random(4).randbytes(2000)
@@ -147,3 +148,16 @@ def test_what_worked_is_the_hint_for_the_next_plan() -> None:
     target = pak(CHANGED, 3)
     again = plan_unfolding(target, 0, len(target), pak(MEMBERS, 3), hints=plan.hints)
     assert again == plan
+
+
+def test_a_span_is_widened_to_the_streams_it_cuts_and_their_headers() -> None:
+    members = {"first": text(9000, 1), "second": text(9000, 2)}
+    archive = zip_of(members)
+    data = NOISE + archive + NOISE
+    first, second = find_streams(data)
+    for start, end in ((first.start + 9, second.end - 9), (first.start, second.end)):
+        widened = whole_streams(data, start, end)
+        assert widened == (len(NOISE), second.end)
+        assert len(find_streams(data[slice(*widened)])) == 2
+    assert whole_streams(data, 5, second.end + 5) == (5, second.end + 5)
+    assert whole_streams(data, 5, 6) == (5, 6)
