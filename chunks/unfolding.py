@@ -113,7 +113,7 @@ def plan_unfolding(
 
 
 def whole_streams(data: Buffer, start: int, end: int) -> tuple[int, int]:
-    """Return ``[start, end)``, widened so that it has every stream it has a byte of, and its header.
+    """Return ``[start, end)`` widened to all of every stream it has a byte of, headers too.
 
     For the base of a delta: a stream of which it has only a part cannot be unfolded.
     """
