@@ -8,6 +8,8 @@ bytes of some new ones. Four methods (``docs/format/delta.md``), for different k
 * ``BSDIFF`` does the same by another search; it is slow and sometimes better on small windows.
 * ``ZSTD`` finds exact repeats of the base, a few bytes long or more. It is the quick one.
 * ``LZMA`` needs no base: bytes that are truly new, packed harder than a push has time for.
+* ``UNFOLDED`` is one of the others between bytes whose deflate streams were inflated first
+  (``unfolding.py``): what changed in an archive is small only there.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
+from itertools import chain
 
 import bsdiff4.core
 import hdiffpatch
 from backports import zstd
 
+from chunks.archives import fold, parse_folds, parse_recipe, unfold
+from chunks.unfolding import plan_unfolding
 from kit.buffers import Buffer
 from kit.errors import FormatError
 
@@ -33,6 +38,9 @@ BASE_SIZE_MAX = 12 << 20
 
 DELTA_SIZE_MAX = TARGET_SIZE_MAX
 """A delta as long as its target is worth nothing."""
+
+RECIPES_SIZE_MAX = 2 << 20
+"""Of folds and recipe together: 65,536 streams of each take no more."""
 
 SMALL_TARGET_SIZE = 1 << 20
 """Up to here the slow search is tried too: it takes a second for 4 MiB, hdiff a quarter of one."""
@@ -47,6 +55,7 @@ BEST_LEVEL = 19
 
 _PACKED_SIZE = struct.Struct("<I")
 _BSDIFF_SIZES = struct.Struct("<III")
+_UNFOLDED_HEADER = struct.Struct("<BIII")
 _HDIFF_MAGIC = b"HDIFF13&\0"
 """The name of the compressor stands between ``&`` and zero: ours is empty, so none may run."""
 
@@ -70,6 +79,7 @@ class Method(IntEnum):
     HDIFF = 1
     BSDIFF = 2
     LZMA = 3
+    UNFOLDED = 4
 
 
 class Effort(Enum):
@@ -89,14 +99,22 @@ class Delta:
     effort: Effort
 
 
-def make_delta(target: Buffer, base: Buffer, effort: Effort) -> Delta:
+def make_delta(
+    target: Buffer, base: Buffer, effort: Effort, *, before: Buffer = b"", after: Buffer = b""
+) -> Delta:
     """Return the smallest delta found that makes ``target`` of ``base``, which may be empty.
 
-    Takes memory for some sixteen times the base while it searches. Releases the GIL.
+    ``before`` and ``after`` are the bytes around the target, as many as are at hand: a deflate
+    stream that it has only a part of can be looked into if the rest is there.
+
+    Takes memory for some eight times the base while it searches. Mostly releases the GIL.
     """
     assert 0 < len(target) <= TARGET_SIZE_MAX
     assert len(base) <= BASE_SIZE_MAX
-    candidates = _candidates(bytes(target), bytes(base), effort)
+    candidates = chain(
+        _candidates(bytes(target), bytes(base), effort),
+        _unfolded(bytes(before), bytes(target), bytes(after), bytes(base), effort),
+    )
     method, payload = min(candidates, key=lambda candidate: len(candidate[1]))
     return Delta(method, payload, effort)
 
@@ -132,6 +150,51 @@ def _candidates(target: bytes, base: bytes, effort: Effort) -> Iterator[tuple[Me
     else:
         yield Method.LZMA, _packed(target)
     yield Method.ZSTD, _zstd(target, base, BEST_LEVEL)
+
+
+def _unfolded(
+    before: bytes, target: bytes, after: bytes, base: bytes, effort: Effort
+) -> Iterator[tuple[Method, bytes]]:
+    """Yield the same delta between unfolded bytes, if there is something to unfold."""
+    if effort is Effort.QUICK or not base:
+        return
+    start = len(before)
+    around = b"".join((before, target, after))
+    plan = plan_unfolding(around, start, start + len(target), base)
+    if plan is None or plan.base_folds.unfolded_size > BASE_SIZE_MAX:
+        return
+    if not 0 < plan.recipe.folds.unfolded_size <= TARGET_SIZE_MAX:
+        return
+    flat_target = unfold(around[plan.start : plan.end], plan.recipe.folds)
+    flat_base = unfold(base, plan.base_folds)
+    method, payload = min(
+        _candidates(flat_target, flat_base, effort), key=lambda candidate: len(candidate[1])
+    )
+    folds, recipe = plan.base_folds.encode(), plan.recipe.encode()
+    packed = _packed(folds + recipe)
+    sizes = _UNFOLDED_HEADER.pack(method, len(folds), len(recipe), len(packed))
+    yield Method.UNFOLDED, b"".join((sizes, packed, payload))
+
+
+def _from_unfolded(payload: bytes, base: bytes, size: int) -> bytes:
+    if len(payload) < _UNFOLDED_HEADER.size:
+        raise FormatError("a delta is too short")
+    inner, folds_size, recipe_size, packed_size = _UNFOLDED_HEADER.unpack_from(payload)
+    if inner not in _APPLY or inner == Method.UNFOLDED:
+        raise FormatError(f"a delta has method {inner} within")
+    if folds_size + recipe_size > RECIPES_SIZE_MAX:
+        raise FormatError(f"a delta has recipes of {folds_size + recipe_size} bytes")
+    packed_end = _UNFOLDED_HEADER.size + packed_size
+    recipes = _unpacked(payload[_UNFOLDED_HEADER.size : packed_end], folds_size + recipe_size)
+    folds, recipe = parse_folds(recipes[:folds_size]), parse_recipe(recipes[folds_size:])
+    if folds.unfolded_size > BASE_SIZE_MAX or recipe.folds.unfolded_size > TARGET_SIZE_MAX:
+        raise FormatError("a delta unfolds to more than a delta may take or make")
+    if recipe.size != size:
+        raise FormatError(f"a delta folds to {recipe.size} bytes instead of {size}")
+    flat = apply_delta(
+        Method(inner), payload[packed_end:], unfold(base, folds), recipe.folds.unfolded_size
+    )
+    return fold(flat, recipe)
 
 
 def _zstd(target: bytes, base: bytes, level: int) -> bytes:
@@ -278,4 +341,5 @@ _APPLY: dict[Method, Callable[[bytes, bytes, int], bytes]] = {
     Method.HDIFF: _from_hdiff,
     Method.BSDIFF: _from_bsdiff,
     Method.LZMA: _from_lzma,
+    Method.UNFOLDED: _from_unfolded,
 }

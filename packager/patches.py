@@ -13,6 +13,7 @@ made depends on the two builds alone, as long as time allows.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chunks.chunk_id import CHUNK_ID_SIZE, ChunkId, Digest
 from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX, Delta, Effort, Method, make_delta
@@ -41,6 +43,10 @@ from packager.title_store import TitleStore
 RUN_SIZE_MAX = 4 << 20
 """Plain bytes made by one delta that has a base: 0.5 % more than with 8 MiB on a recompiled
 engine, and a console applies two at a time in 64 MiB. What has no base makes runs of 8 MiB."""
+
+DENSE_RUN_SIZE_MAX = 2 << 20
+DENSE_BASE_SIZE_MAX = 5 << 20
+"""What looks compressed may unfold to a few times its size, and that has the same limits."""
 
 SAVED_SIZE_MIN = 4096
 SAVED_PERCENT_MIN = 3
@@ -98,6 +104,9 @@ class _Run:
 
     rows: tuple[int, ...]
     old_rows: tuple[int, ...]
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    """Rows around them, to see deflate streams whole that begin or end there."""
 
 
 class _Packed(NamedTuple):
@@ -218,10 +227,15 @@ class _Maker:
             found = self._journaled.get(self._name(run, Effort.QUICK))
             if found is not None or not run.old_rows:
                 return found
-        target, base = await self._new.read(run.rows), await self._old.read(run.old_rows)
+        around = await self._new.read((*run.before, *run.rows, *run.after))
+        base = await self._old.read(run.old_rows)
+        start = _size(self._new, run.before)
+        end = start + _size(self._new, run.rows)
         effort = Effort.BEST if has_time else Effort.QUICK
         loop = asyncio.get_running_loop()
-        delta, cpu_s = await loop.run_in_executor(self._threads, _timed, target, base, effort)
+        delta, cpu_s = await loop.run_in_executor(
+            self._threads, _timed, around, start, end, base, effort
+        )
         self.tally.cpu_seconds += cpu_s
         return delta
 
@@ -295,36 +309,71 @@ class _Maker:
         return tuple(source.build.chunks.chunk_id(row) for row in rows)
 
 
-def runs_of(old: ChunkSource, new: ChunkSource, sources: Iterable[Sources]) -> Iterator[_Run]:
-    """Yield runs of rows in order, whose targets and bases keep to the limits of a delta.
+def runs_of(old: ChunkSource, new: ChunkSource, sources: Sequence[Sources]) -> Iterator[_Run]:
+    """Yield runs of rows, whose targets and bases keep to the limits of a delta.
 
-    Rows need not be neighbours: what is packed together is packed better. Those that have
-    nothing to be made of make runs of their own, for any console can use these.
+    Rows need not be neighbours: what is packed together is packed better. Two kinds make runs of
+    their own: those that look compressed, for one looks into archives only where rows follow each
+    other; and those that have nothing to be made of, for any console can use these.
     """
-    for has_base, size_max in ((True, RUN_SIZE_MAX), (False, TARGET_SIZE_MAX)):
-        rows: list[int] = []
-        old_rows: set[int] = set()
-        size = base_size = 0
-        for found in (each for each in sources if bool(each.old_rows) is has_base):
-            row_size = new.sizes[found.row]
-            added = [row for row in found.old_rows if row not in old_rows]
-            added_size = _size(old, added)
-            if rows and (size + row_size > size_max or base_size + added_size > BASE_SIZE_MAX):
-                yield _Run(tuple(rows), tuple(sorted(old_rows)))
-                rows, old_rows, size, base_size = [], set(), 0, 0
-                added, added_size = list(found.old_rows), _size(old, found.old_rows)
-            rows.append(found.row)
-            old_rows.update(added)
-            size, base_size = size + row_size, base_size + added_size
-        if rows:
+    dense = _dense_rows(new)
+    plain = [each for each in sources if each.old_rows and not dense[each.row]]
+    yield from _grouped(old, new, plain, _Limits(RUN_SIZE_MAX, BASE_SIZE_MAX))
+    compressed = [each for each in sources if each.old_rows and dense[each.row]]
+    limits = _Limits(DENSE_RUN_SIZE_MAX, DENSE_BASE_SIZE_MAX, follow_each_other=True)
+    for run in _grouped(old, new, compressed, limits):
+        yield _with_neighbours(new, run)
+    alone = [each for each in sources if not each.old_rows]
+    yield from _grouped(old, new, alone, _Limits(TARGET_SIZE_MAX, 0))
+
+
+class _Limits(NamedTuple):
+    size: int
+    base_size: int
+    follow_each_other: bool = False
+
+
+def _grouped(
+    old: ChunkSource, new: ChunkSource, sources: Iterable[Sources], limits: _Limits
+) -> Iterator[_Run]:
+    rows: list[int] = []
+    old_rows: set[int] = set()
+    size = base_size = 0
+    for found in sources:
+        added = [row for row in found.old_rows if row not in old_rows]
+        size += new.sizes[found.row]
+        base_size += _size(old, added)
+        is_apart = limits.follow_each_other and rows and rows[-1] + 1 != found.row
+        if rows and (is_apart or size > limits.size or base_size > limits.base_size):
             yield _Run(tuple(rows), tuple(sorted(old_rows)))
+            rows, old_rows, added = [], set(), list(found.old_rows)
+            size, base_size = new.sizes[found.row], _size(old, added)
+        rows.append(found.row)
+        old_rows.update(added)
+    if rows:
+        yield _Run(tuple(rows), tuple(sorted(old_rows)))
+
+
+def _dense_rows(source: ChunkSource) -> NDArray[np.bool_]:
+    """Return which rows gained nothing when they were stored: they are compressed already."""
+    chunks = source.build.chunks
+    dense: NDArray[np.bool_] = chunks.sizes == chunks.stored_sizes
+    return dense
+
+
+def _with_neighbours(new: ChunkSource, run: _Run) -> _Run:
+    """Return ``run`` with the row before and the one after it, where there are such."""
+    before = range(max(run.rows[0] - 1, 0), run.rows[0])
+    after = range(run.rows[-1] + 1, min(run.rows[-1] + 2, len(new.sizes)))
+    return dataclasses.replace(run, before=tuple(before), after=tuple(after))
 
 
 def _size(source: ChunkSource, rows: Iterable[int]) -> int:
     return sum(source.sizes[row] for row in rows)
 
 
-def _timed(target: bytes, base: bytes, effort: Effort) -> tuple[Delta, float]:
+def _timed(around: bytes, start: int, end: int, base: bytes, effort: Effort) -> tuple[Delta, float]:
     started_s = time.thread_time()
-    delta = make_delta(target, base, effort)
+    view = memoryview(around)
+    delta = make_delta(view[start:end], base, effort, before=view[:start], after=view[end:])
     return delta, time.thread_time() - started_s

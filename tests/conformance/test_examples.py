@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from chunks.archives import fold, parse_folds, parse_recipe, unfold
 from chunks.bundle import parse_index
 from chunks.chunk_id import chunk_id_of, digest_of
 from chunks.slices import parse_slice_list
@@ -45,6 +46,16 @@ def test_the_page_is_one() -> None:
     assert parsed.entries == (Entry("hello.txt", EntryKind.FILE, len(PLAIN)),)
     assert parsed.chunks.chunk_id(0) == chunk_id_of(digest_of(PLAIN))
     assert parsed.chunks.bundles[0].bundle_id == bundle_id
+
+
+def test_the_archive_is_one() -> None:
+    folded, unfolded, encoded = examples("archives.md")
+    recipe = parse_recipe(encoded)
+    assert recipe.encode() == encoded
+    assert b"fold and unfold, fold and unfold" in unfolded
+    assert unfold(folded, recipe.folds) == unfolded
+    assert fold(unfolded, recipe) == folded[1:-2]
+    assert parse_folds(encoded[:5]) == recipe.folds
 
 
 def test_the_independent_reader_reads_them_alike() -> None:

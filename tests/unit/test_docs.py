@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chunks import bundle, chunker, codec, delta, slices
+from chunks import archives, bundle, chunker, codec, deflate, delta, slices, varints
 from manifests import delta_index, documents, page, paths
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +46,10 @@ LIMITS = {
     "base, target of a delta": [delta.BASE_SIZE_MAX, delta.TARGET_SIZE_MAX],
     "delta index, stored and plain": [documents.PAGE_STORED_SIZE_MAX, delta_index.PLAIN_SIZE_MAX],
     "deltas in an index": [delta_index.DELTA_COUNT_MAX],
+    "streams in a recipe": [archives.STREAM_COUNT_MAX],
+    "parameters in a recipe": [archives.PARAMETERS_COUNT_MAX],
+    "bytes to unfold or to fold": [archives.FOLDED_SIZE_MAX],
+    "bytes unfolded": [archives.UNFOLDED_SIZE_MAX],
     "path": [paths.PATH_SIZE_MAX, paths.PART_SIZE_MAX],
 }
 
@@ -76,6 +80,11 @@ def test_the_cutters_parameters_are_the_constants_in_the_code() -> None:
             r"The first page of (the first group aims at .*?)\.",
             [page.FIRST_PAGE_AIM, page.PAGE_AIM],
         ),
+        ("archives.md", r"four bytes, so it is below (.*?), and", [varints.NUMBER_MAX + 1]),
+        ("archives.md", r"at most ([0-9,]+) times its folded size", [deflate.RATIO_MAX]),
+        ("archives.md", r"S, at most (.*?) \|", [archives.STREAM_COUNT_MAX]),
+        ("archives.md", r"P, at most (.*?) \|", [archives.PARAMETERS_COUNT_MAX]),
+        ("archives.md", r"streams unfolded exceeds (.*?)\.", [archives.UNFOLDED_SIZE_MAX]),
         ("chunks.md", r"would save less than (.*?) %", [codec.GAIN_MIN_PERCENT]),
         ("chunks.md", r"windows above (.*?)\.", [codec.WINDOW_SIZE_MAX]),
     ],
