@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -232,10 +233,8 @@ class _Maker:
         start = _size(self._new, run.before)
         end = start + _size(self._new, run.rows)
         effort = Effort.BEST if has_time else Effort.QUICK
-        loop = asyncio.get_running_loop()
-        delta, cpu_s = await loop.run_in_executor(
-            self._threads, _timed, around, start, end, base, effort
-        )
+        encode = partial(_timed, around, start, end, base, effort)
+        delta, cpu_s = await asyncio.get_running_loop().run_in_executor(self._threads, encode)
         self.tally.cpu_seconds += cpu_s
         return delta
 
