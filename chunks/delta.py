@@ -145,7 +145,7 @@ def _candidates(target: bytes, base: bytes, effort: Effort) -> Iterator[tuple[Me
         yield Method.HDIFF, difference
         if len(target) <= SMALL_TARGET_SIZE:
             yield Method.BSDIFF, _bsdiff(target, base)
-        if len(difference) * 3 < len(target):
+        if len(difference) * 2 < len(target):
             return  # no list of exact repeats would be shorter
     else:
         yield Method.LZMA, _packed(target)

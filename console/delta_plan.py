@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from chunks.chunk_id import ChunkId
+from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX, Method
 from chunks.plan import RangeRequest, Wanted, range_requests
 from manifests.delta_index import DeltaIndex, StoredDelta
 from manifests.model import Build, BundleRef
@@ -49,8 +50,12 @@ class Step:
 
     @property
     def memory(self) -> int:
-        """Bytes held while it is applied, at most: decoders want their input in one piece."""
-        return 2 * self.base_size + 2 * self.target_size + self.delta.size
+        """Bytes held while it is applied: the base's chunks are joined, then there are base, what
+        the delta opens to, and target; an archive holds the latter twice."""
+        open_size = min(2 * self.delta.size, self.target_size) + self.target_size
+        if self.delta.method is Method.UNFOLDED:
+            open_size += BASE_SIZE_MAX + 2 * TARGET_SIZE_MAX
+        return self.base_size + max(self.base_size, open_size)
 
 
 @dataclass(frozen=True)

@@ -151,17 +151,19 @@ class _Bases:
         Raises:
             FormatError: A chunk of it cannot be read, or is not what it was.
         """
-        base = bytearray(step.base_size)
-        at = 0
+        chunks: list[bytes] = []
+        left_size = step.base_size
         for chunk_id in step.delta.bases:
             chunk = self._chunk(chunk_id)
-            if chunk is None or at + len(chunk) > len(base):
+            if chunk is None:
                 raise FormatError(f"base chunk {chunk_id.hex()} is not here any more")
-            base[at : at + len(chunk)] = chunk
-            at += len(chunk)
-        if at != len(base):
+            left_size -= len(chunk)
+            if left_size < 0:
+                break
+            chunks.append(bytes(chunk))
+        if left_size != 0:
             raise FormatError("a delta's base chunks have other sizes than its index says")
-        return bytes(base)
+        return b"".join(chunks)
 
     def close(self) -> None:
         for reader in self._readers:
