@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from chunks.archives import UNFOLDED_SIZE_MAX
 from kit.buffers import Buffer
 
 FOLDED_SIZE_MIN = 128
@@ -90,8 +91,11 @@ def find_streams(data: Buffer, start: int = 0, end: int | None = None) -> list[D
         at = header.start() + 1
         credit += _CREDIT_PER_BYTE * (at - paid_up_to)
         paid_up_to = at
+        if credit < 0:
+            continue
         body = _body_of(view, header.start())
-        if credit < 0 or body is None or body.start >= span_end:
+        if body is None or body.start >= span_end:
+            credit -= _ATTEMPT_COST
             continue
         measured = _measure(view, body.start)
         stream_end = body.start + measured.folded_size
@@ -205,7 +209,7 @@ def _gzip_body(data: memoryview, at: int) -> int | None:
 
 
 def _measure(data: memoryview, start: int) -> _Measured:
-    """Follow the stream at ``start`` to its end, or as far as it is one and no bomb.
+    """Follow the stream at ``start`` to its end, or as far as it is one that a recipe can take.
 
     It is fed in pieces that grow from small: what a piece holds behind the stream's end is copied.
     """
@@ -222,7 +226,7 @@ def _measure(data: memoryview, start: int) -> _Measured:
             unfolded_size += len(inflated)
             is_cut_off = not pending and not inflated
             is_bomb = unfolded_size > max(_BOMB_SIZE, _BOMB_RATIO * (at - start))
-            if is_cut_off or is_bomb:
+            if is_cut_off or is_bomb or unfolded_size > UNFOLDED_SIZE_MAX:
                 return _Measured(at - start, unfolded_size, is_whole=False)
             pending = inflater.unconsumed_tail
     except zlib.error:

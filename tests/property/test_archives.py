@@ -53,7 +53,7 @@ def archives() -> st.SearchStrategy[Parts]:
     return st.lists(part, min_size=2, max_size=6)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(archives(), archives(), st.data())
 def test_a_span_of_any_archive_folds_to_itself(old: Parts, new: Parts, data: st.DataObject) -> None:
     shared = [part for part in new if data.draw(st.integers(0, 3)) == 0]
@@ -95,7 +95,7 @@ def _recipe() -> tuple[bytes, bytes, Recipe]:
 TARGET, UNFOLDED, RECIPE = _recipe()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_mutated_recipe_is_refused_or_has_the_size_it_says(data: st.DataObject) -> None:
     encoded = bytearray(RECIPE.encode())

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from chunks.archives import UNFOLDED_SIZE_MAX
 from chunks.deflate_streams import FOLDED_SIZE_MIN, DeflateStream, find_streams
 from tests.deflated import (
     Wrapped,
@@ -181,3 +182,9 @@ def test_a_bomb_is_dropped_soon_and_what_follows_it_is_found() -> None:
 def test_a_bomb_in_a_stream_is_just_bytes() -> None:
     wrapped = zlib_wrapped(text(1 << 18) + b"\x78\x9c" + bomb(1 << 24))
     assert len(find_streams(wrapped.data)) == 1
+
+
+def test_a_stream_that_no_recipe_can_hold_is_not_found() -> None:
+    for zeros_size, is_found in ((1 << 20, True), (UNFOLDED_SIZE_MAX, False)):
+        data = zlib_wrapped(text(3_000_000) + bytes(zeros_size), 1).data
+        assert bool(find_streams(data)) is is_found
