@@ -78,14 +78,22 @@ class Fetcher:
         self._edges = [Edge(url.rstrip("/")) for url in settings.edges]
         self._last_success = clock.monotonic()
 
-    async def get(self, key: str, size_max: int, accept: Callable[[bytearray], Awaitable[T]]) -> T:
+    async def get(
+        self,
+        key: str,
+        size_max: int,
+        accept: Callable[[bytearray], Awaitable[T]],
+        *,
+        patience_s: float | None = None,
+    ) -> T:
         """Return what ``accept`` makes of a whole object of at most ``size_max`` bytes.
 
-        If ``accept`` raises that the bytes are wrong, the next edge is asked.
+        If ``accept`` raises that the bytes are wrong, the next edge is asked. ``patience_s`` is
+        for what can be done without, and shorter than what settings say.
 
         Raises:
             NotFound: Every edge says there is no such object.
-            Unavailable: No edge gave it for ``give_up_after``.
+            Unavailable: No edge gave it for ``give_up_after``, or ``patience_s``.
         """
 
         async def attempt(edge: Edge) -> T:
@@ -96,7 +104,7 @@ class Fetcher:
             await self._limit.take(len(body))
             return await accept(body)
 
-        return await self._from_any(key, attempt)
+        return await self._from_any(key, attempt, patience_s)
 
     async def get_span(
         self,
@@ -104,6 +112,8 @@ class Fetcher:
         span: tuple[int, int],
         into: memoryview,
         accept: Callable[[], Awaitable[T]],
+        *,
+        patience_s: float | None = None,
     ) -> T:
         """Fill ``into`` with the bytes ``span`` of an object; return what ``accept`` makes of it.
 
@@ -116,7 +126,7 @@ class Fetcher:
                 await self._receive(reply, into)
             return await accept()
 
-        return await self._from_any(key, attempt)
+        return await self._from_any(key, attempt, patience_s)
 
     async def _receive(self, reply: HttpReply, into: memoryview) -> None:
         at = 0
@@ -131,7 +141,9 @@ class Fetcher:
         if at != len(into):
             raise IntegrityError(f"{reply.url}: ended after {at} of {len(into)} bytes")
 
-    async def _from_any(self, key: str, attempt: Callable[[Edge], Awaitable[T]]) -> T:
+    async def _from_any(
+        self, key: str, attempt: Callable[[Edge], Awaitable[T]], patience_s: float | None
+    ) -> T:
         if not self._edges:
             raise SettingsError("console.edges: name at least one edge to fetch from")
         started = self._clock.monotonic()
@@ -149,7 +161,7 @@ class Fetcher:
                 lacking = lacking | {edge.url} if isinstance(error, NotFound) else set()
                 if len(lacking) == len(self._edges):
                     raise NotFound(f"no edge has {key}: {error}") from error
-                self._check_patience(key, started, error)
+                self._check_patience(key, started, error, patience_s)
             else:
                 edge.succeeded()
                 self._last_success = self._clock.monotonic()
@@ -168,9 +180,20 @@ class Fetcher:
         now = self._clock.monotonic()
         edge.failed(now, error, self._settings.penalty, self._settings.penalty_max)
 
-    def _check_patience(self, key: str, started: float, error: Exception) -> None:
-        waited_s = self._clock.monotonic() - max(started, self._last_success)
-        if waited_s >= self._settings.give_up_after:
+    def _check_patience(
+        self, key: str, started: float, error: Exception, patience_s: float | None
+    ) -> None:
+        """Give up on an object if it was waited for too long.
+
+        What cannot be done without may be late as long as other objects come.
+        """
+        now = self._clock.monotonic()
+        if patience_s is None:
+            waited_s = now - max(started, self._last_success)
+            patience_s = self._settings.give_up_after
+        else:
+            waited_s = now - started
+        if waited_s >= patience_s:
             said = "; ".join(
                 f"{edge.url}: {edge.last_error or 'not asked'}" for edge in self._edges
             )

@@ -11,6 +11,8 @@ import numpy as np
 
 from chunks.chunk_id import Digest
 from chunks.plan import FIRST_REQUEST_SIZE
+from console.delta_plan import Patches
+from console.delta_supply import DeltaSupply
 from console.head_start import HeadStart, fetch_first
 from console.installed import write_installed
 from console.installer import (
@@ -24,7 +26,7 @@ from console.installer import (
 from console.inventory import InstalledFiles, Inventory, take_inventory
 from console.journal import Abandoned, Begin, Journal, Landed, checkpoint_of, rows_of
 from console.layout import Layout, Mask
-from console.planner import Changes, Work, changes_between, plan_work
+from console.planner import Changes, Needs, Work, changes_between, needs_of, plan_work
 from console.progress import Planned
 from console.reports import Report
 from console.resume import rows_in_place, rows_that_hold, staged_files, staged_seed
@@ -35,7 +37,7 @@ from console.speed import note_speed, read_speed, seconds_for
 from console.staging import Staging, staged_name
 from console.transfer import Transfer
 from kit.errors import OutOfSpace
-from manifests.documents import Release
+from manifests.documents import DeltaRef, Release
 from manifests.model import U32, Build
 from manifests.names import Channel
 
@@ -48,10 +50,13 @@ class Operation:
     name: str
     release: Release
     channel: Channel
+    deltas: Sequence[DeltaRef] = ()
+    """What the head names, the nearest first."""
     is_thorough: bool = False
     files_left_alone: int = 0
     head_start: HeadStart | None = None
     staging_folder: Folder = field(init=False)
+    delta_supply: DeltaSupply = field(init=False)
 
     async def plan(self) -> Work:
         """Return what :meth:`run` would do, and do nothing of it."""
@@ -128,13 +133,16 @@ class Operation:
         changes = await session.workers.run(changes_between, inventory, build)
         done = await session.workers.run(self._done_rows, build, changes)
         seeds = await session.workers.run(self._seeds, inventory)
+        needs = await session.workers.run(needs_of, build, changes, done, seeds)
+        patches = await self._patches(build, needs, seeds)
         head = self.head_start
         work = await session.workers.run(
             plan_work,
             build,
             changes,
             done,
-            seeds,
+            needs,
+            patches,
             range_size_max=session.settings.range_bytes_max,
             first_size=FIRST_REQUEST_SIZE * (2 if head else 1),
         )
@@ -142,6 +150,23 @@ class Operation:
             plan = work.plan.with_head_start(head.request_size, head.plain_size, head.written_size)
             work = replace(work, plan=plan)
         return await self._timed(work), done, inventory
+
+    async def _patches(self, build: Build, needs: Needs, seeds: Sequence[Seed]) -> Patches:
+        """Choose deltas, and remember what they are applied with."""
+        session = self.session
+        self.delta_supply = DeltaSupply(self.release, seeds, self.staging_folder)
+        if session.owned is None or not session.settings.use_deltas:
+            return Patches()
+        own_counter = session.owned.record.release.counter
+        return await self.delta_supply.choose(
+            build,
+            needs.missing.tolist(),
+            self.deltas,
+            own_counter,
+            releases=session.releases,
+            workers=session.workers,
+            patience_s=session.settings.delta_patience,
+        )
 
     async def _timed(self, work: Work) -> Work:
         """Return ``work`` with an estimate of its time in the plan."""
@@ -249,6 +274,7 @@ class Operation:
             done=done,
             staging=staging,
             staging_folder=self.staging_folder,
+            patcher=self.delta_supply.patcher(staging),
             journal=journal,
             fetcher=session.fetcher,
             workers=session.workers,
@@ -316,6 +342,8 @@ class Operation:
             failed_requests=meter.failures,
             received_bytes=meter.received_bytes,
             written_bytes=meter.written_bytes,
+            patched_bytes=meter.patched_bytes,
+            failed_deltas=meter.failed_deltas,
             reused_bytes=meter.reused_bytes,
             files_left_alone=self.files_left_alone,
             first_chunk_s=meter.first_chunk_s,
@@ -335,4 +363,4 @@ def _drop_strays(folder: Folder, present: Sequence[Mask], staged: Sequence[Mask]
 
 def _size_to_move(build: Build, work: Work) -> int:
     fetched = int(build.chunks.sizes[work.missing].sum(dtype=np.uint64))
-    return fetched + work.plan.reused_bytes
+    return fetched + work.plan.patched_bytes + work.plan.reused_bytes

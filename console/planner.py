@@ -10,6 +10,7 @@ import numpy as np
 
 from chunks.chunker import CHUNK_SIZE_MIN
 from chunks.plan import FIRST_REQUEST_SIZE, RangeRequest, Wanted, range_requests
+from console.delta_plan import Patches
 from console.inventory import Inventory
 from console.layout import Layout, Mask, no_entries
 from console.seeds import Copies, Rows, Seed, copies_from
@@ -34,6 +35,12 @@ class Plan:
     requests: int
     write_bytes: int
     """Into files; at most, for a small file found to be unchanged is counted too."""
+    deltas: int
+    """Deltas fetched instead of plain chunks, and counted in what is downloaded."""
+    delta_bytes: int
+    """Of them, gaps included."""
+    patched_bytes: int
+    """Plain bytes of chunks that deltas make."""
     reused_bytes: int
     """Plain bytes of chunks copied from files that are here."""
     kept_bytes: int
@@ -94,6 +101,8 @@ class Work:
     layout: Layout
     missing: Rows
     """Rows to be fetched, ascending."""
+    patches: Patches
+    """Deltas to be fetched, and the rows they bring."""
     copies: Sequence[Copies]
     first_size: int
     """Of the first request, at most, in bytes."""
@@ -123,19 +132,18 @@ def changes_between(old: Inventory | None, new: Build) -> Changes:
     )
 
 
-def plan_work(
-    new: Build,
-    changes: Changes,
-    done: Mask,
-    seeds: Sequence[Seed],
-    *,
-    range_size_max: int,
-    first_size: int = FIRST_REQUEST_SIZE,
-) -> Work:
-    """Plan the way to ``new``; ``done`` rows are in staging already, earlier seeds come first.
+@dataclass(frozen=True)
+class Needs:
+    """What new files are made of: rows that can be copied, and rows that are not here."""
 
-    Requests begin at ``first_size`` bytes and grow to ``range_size_max``.
-    """
+    layout: Layout
+    copies: Sequence[Copies]
+    missing: Rows
+    """Ascending."""
+
+
+def needs_of(new: Build, changes: Changes, done: Mask, seeds: Sequence[Seed]) -> Needs:
+    """Return what is needed for ``new``; ``done`` rows are in staging, earlier seeds come first."""
     layout = Layout(new.shards, changes.staged)
     wanted = layout.rows
     missing = wanted[~done[wanted]].astype(np.int64)
@@ -144,16 +152,39 @@ def plan_work(
         found = copies_from(seed, new.chunks, missing)
         missing = np.setdiff1d(missing, found.rows, assume_unique=True)
         copies.append(found)
+    return Needs(layout, copies, missing)
+
+
+def plan_work(
+    new: Build,
+    changes: Changes,
+    done: Mask,
+    needs: Needs,
+    patches: Patches,
+    *,
+    range_size_max: int,
+    first_size: int = FIRST_REQUEST_SIZE,
+) -> Work:
+    """Plan the way to ``new``; ``patches`` bring some of the missing rows.
+
+    Requests for plain chunks begin at ``first_size`` bytes and grow to ``range_size_max``.
+    """
+    layout, copies = needs.layout, needs.copies
+    patched = np.array(sorted(patches.rows), np.int64)
+    missing = np.setdiff1d(needs.missing, patched, assume_unique=True)
     requests = list(_sizes(new.chunks, missing, range_size_max, first_size))
-    to_write = ~done
-    write_size = layout.write_size(to_write)
+    kept = layout.rows[done[layout.rows]]
+    write_size = layout.write_size(~done) + patches.stone_size
     staged_count = sum(int(mask.sum()) for mask in changes.staged)
     plan = Plan(
-        download_bytes=sum(requests),
-        requests=len(requests),
+        download_bytes=sum(requests) + patches.download_size,
+        requests=len(requests) + patches.request_count,
         write_bytes=write_size,
+        deltas=patches.count,
+        delta_bytes=patches.download_size,
+        patched_bytes=_size(new.chunks, patched),
         reused_bytes=sum(_size(new.chunks, found.rows) for found in copies),
-        kept_bytes=_size(new.chunks, wanted[done[wanted]]),
+        kept_bytes=_size(new.chunks, kept),
         peak_extra_bytes=write_size + staged_count * FILE_SLACK + manifest_size(new.root),
         installed_bytes=new.installed_size,
         files_added=changes.added_count,
@@ -161,7 +192,7 @@ def plan_work(
         files_removed=len(changes.removed),
         files_unchanged=changes.unchanged_count,
     )
-    return Work(plan, changes, layout, missing, copies, first_size)
+    return Work(plan, changes, layout, missing, patches, copies, first_size)
 
 
 def requests_for(

@@ -80,7 +80,7 @@ class Console:
         async with self._session(folder, observer) as session:
             title, followed = _title_in(session)
             head = await session.releases.head(title, channel or followed)
-            operation = Operation(session, "update", head.release, head.channel)
+            operation = Operation(session, "update", head.release, head.channel, deltas=head.deltas)
             return await operation.run()
 
     async def verify(self, folder: Path) -> Verification:
@@ -161,7 +161,7 @@ class Console:
             if present != title:
                 raise Conflict(f"{session.folder.path}: {present} is installed here, not {title}")
         head = await session.releases.head(title, channel)
-        return Operation(session, "install", head.release, head.channel)
+        return Operation(session, "install", head.release, head.channel, deltas=head.deltas)
 
 
 def _title_in(session: Session) -> tuple[TitleId, Channel]:

@@ -67,6 +67,9 @@ class Meter:
     written_bytes: int = 0
     fetched_bytes: int = 0
     """Plain bytes of fetched chunks."""
+    patched_bytes: int = 0
+    """Of those, bytes that deltas made."""
+    failed_deltas: int = 0
     reused_bytes: int = 0
     """Plain bytes of chunks copied from files that were here."""
     total_bytes: int = 0
@@ -105,6 +108,11 @@ class Meter:
         """Count chunks that were fetched, verified and written."""
         self.fetched_bytes += plain_size
         self._wrote(written_size)
+
+    def patched(self, plain_size: int, written_size: int) -> None:
+        """Count chunks that a delta made, verified and written."""
+        self.patched_bytes += plain_size
+        self.fetched(plain_size, written_size)
 
     def copied(self, plain_size: int, written_size: int) -> None:
         """Count chunks that were copied from what is here."""

@@ -11,9 +11,11 @@ from console.fetcher import Fetcher
 from console.title_folder import TitleFolder
 from console.workers import Workers
 from kit.buffers import Buffer
-from kit.errors import Conflict, FormatError, IntegrityError, NotFound
+from kit.errors import Conflict, FormatError, IntegrityError, NotFound, Unavailable
+from kit.telemetry import get_logger
 from manifests import locations
 from manifests.assembly import assemble
+from manifests.delta_index import DeltaIndex, parse_delta_index
 from manifests.documents import (
     DOCUMENT_SIZE_MAX,
     Head,
@@ -28,6 +30,7 @@ from manifests.model import Build
 from manifests.names import Channel, TitleId
 from manifests.page import Page, parse_page
 
+log = get_logger("console")
 T = TypeVar("T")
 
 PAGES_AT_ONCE = 8
@@ -93,6 +96,18 @@ class Releases:
         pages = [[task.result() for task in group] for group in wanted]
         return await self._workers.run(assemble, release.root.raw_digest, root, pages)
 
+    async def delta_index(
+        self, title: TitleId, ref: ObjectRef, patience_s: float
+    ) -> DeltaIndex | None:
+        """Return the index of a delta set; None if it cannot be had soon, or is not sound."""
+        try:
+            return await self._immutable(
+                title, ref, lambda body: parse_delta_index(body, ref), patience_s
+            )
+        except (NotFound, Unavailable, IntegrityError, FormatError) as error:
+            log.warning("deltas.passed_over", title=title, index=ref.digest, error=str(error))
+            return None
+
     def known_build(self, title: TitleId, ref: ObjectRef) -> Build | None:
         """Return a build if all of it is kept here and sound; None otherwise. Blocks."""
         try:
@@ -104,7 +119,13 @@ class Releases:
         except (FormatError, NotFound):
             return None
 
-    async def _immutable(self, title: TitleId, ref: ObjectRef, parse: Callable[[Buffer], T]) -> T:
+    async def _immutable(
+        self,
+        title: TitleId,
+        ref: ObjectRef,
+        parse: Callable[[Buffer], T],
+        patience_s: float | None = None,
+    ) -> T:
         known = await self._workers.run(self._known, ref, parse)
         if known is not None:
             return known
@@ -113,7 +134,7 @@ class Releases:
             return await self._workers.run(self._keep, ref.raw_digest, body, parse)
 
         key = locations.manifest_key(title, ref.raw_digest)
-        return await self._fetcher.get(key, ref.size, accept)
+        return await self._fetcher.get(key, ref.size, accept, patience_s=patience_s)
 
     def _known(self, ref: ObjectRef, parse: Callable[[Buffer], T]) -> T | None:
         body = self._folder.manifest(ref.raw_digest, ref.size)

@@ -25,6 +25,10 @@ class Report:
     received_bytes: int
     """Bodies received, manifests and failed ones included."""
     written_bytes: int
+    patched_bytes: int
+    """Plain bytes of chunks made by deltas."""
+    failed_deltas: int
+    """Deltas that were of no use; their chunks were fetched plain."""
     reused_bytes: int
     files_left_alone: int
     """Files that the plan counted as changed and that turned out to be as wanted."""

@@ -41,6 +41,12 @@ class ConsoleSettings(Group, frozen=True):
     """No edge is passed over for longer."""
     give_up_after: Seconds = Seconds(60)
     """Stop when for so long no edge has given anything usable. What was done is kept."""
+    use_deltas: bool = True
+    """Fetch deltas where they are smaller than the chunks they make."""
+    delta_patience: Seconds = Seconds(10)
+    """Fetch plain chunks instead of a delta that no edge has given for so long."""
+    delta_memory_max: ByteSize = ByteSize(60 << 20)
+    """What all deltas being applied may take together. A single one takes at most 48 MiB."""
     checkpoint: CheckpointSettings = CheckpointSettings()
     http: ClientSettings = ClientSettings()
 

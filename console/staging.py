@@ -8,7 +8,7 @@ needs is written; nobody reads it before.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,6 +67,13 @@ class Staging:
                 plain = codec.unpack(packed, int(self._chunks.sizes[chunk.row]))
                 self._verify(chunk.row, plain)
                 batch.put(chunk.row, plain)
+        return batch.written
+
+    def put_verified(self, chunks: Iterable[tuple[int, Buffer]]) -> Written:
+        """Write chunks, given with their rows, that the caller has checked against their ids."""
+        with _Batch(self._folder, self._entries, self._layout) as batch:
+            for row, plain in chunks:
+                batch.put(row, plain)
         return batch.written
 
     def copy(self, copies: Copies, positions: range) -> Written:

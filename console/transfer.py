@@ -14,10 +14,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import numpy as np
 
 from chunks.plan import FIRST_REQUEST_SIZE, RangeRequest
+from console.delta_plan import DeltaRequest, Step
 from console.durable import sync_files
 from console.fetcher import Fetcher
 from console.journal import Journal, checkpoint_of
 from console.layout import Mask
+from console.patcher import Patcher
 from console.planner import Work, group_ends, requests_for
 from console.progress import Meter
 from console.safe_paths import Folder
@@ -26,12 +28,17 @@ from console.settings import ConsoleSettings
 from console.staging import Staging, Written
 from console.workers import Workers
 from kit.clock import Clock
+from kit.concurrency import MemoryGate
+from kit.errors import FormatError, NotFound, Unavailable
+from kit.telemetry import get_logger
 from manifests import locations
 from manifests.model import Build
 from manifests.names import TitleId
 
 COPY_SIZE = 16 << 20
 """Bytes one thread copies at a time."""
+
+log = get_logger("console")
 
 Commit = Callable[[Sequence[int]], Awaitable[None]]
 
@@ -48,6 +55,7 @@ class Transfer:
         done: Mask,
         staging: Staging,
         staging_folder: Folder,
+        patcher: Patcher,
         journal: Journal,
         fetcher: Fetcher,
         workers: Workers,
@@ -68,6 +76,8 @@ class Transfer:
         self._done = done
         self._staging = staging
         self._staging_folder = staging_folder
+        self._patcher = patcher
+        self._patching = MemoryGate(settings.delta_memory_max)
         self._journal = journal
         self._fetcher = fetcher
         self._workers = workers
@@ -104,8 +114,9 @@ class Transfer:
     async def _move(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._fetch(self._work.missing, self._work.first_size))
+            patching = tasks.create_task(self._patch())
             copying = tasks.create_task(self._copy())
-        failed = copying.result()
+        failed = patching.result() + copying.result()
         if failed:
             await self._fetch(np.array(sorted(failed), np.int64), FIRST_REQUEST_SIZE)
 
@@ -138,6 +149,54 @@ class Transfer:
         written = await self._fetcher.get_span(key, span, into, accept)
         self._meter.fetched(written.read_size, written.size)
         self._note(written)
+
+    async def _patch(self) -> list[int]:
+        """Fetch and apply deltas, level by level; return the rows they did not bring."""
+        failed: list[int] = []
+        for level in self._work.patches.requests:
+            waiting = iter(level)
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(self._settings.requests_at_once, len(level))):
+                    tasks.create_task(self._patch_lane(waiting, failed))
+        return failed
+
+    async def _patch_lane(self, waiting: Iterator[DeltaRequest], failed: list[int]) -> None:
+        for request in waiting:
+            stored = memoryview(bytearray(request.span.size))
+            try:
+                await self._fetch_deltas(request, stored)
+            except (NotFound, Unavailable) as error:
+                for step in request.steps:
+                    self._give_up(step, error, failed)
+                continue
+            async with asyncio.TaskGroup() as tasks:
+                for step in request.steps:
+                    payload = request.payload(step, stored)
+                    tasks.create_task(self._apply(step, payload, failed))
+
+    async def _fetch_deltas(self, request: DeltaRequest, into: memoryview) -> None:
+        async def accept() -> None:
+            """Whatever is wrong with a delta, plain chunks are soon at hand: ask no other edge."""
+
+        key = locations.bundle_key(self._title, request.bundle.bundle_id)
+        span = (request.span.start, request.span.end)
+        patience_s = self._settings.delta_patience
+        await self._fetcher.get_span(key, span, into, accept, patience_s=patience_s)
+
+    async def _apply(self, step: Step, payload: memoryview, failed: list[int]) -> None:
+        try:
+            async with self._patching.room(step.memory):
+                written = await self._workers.run(self._patcher.apply, step, payload)
+        except FormatError as error:
+            self._give_up(step, error, failed)
+            return
+        self._meter.patched(written.read_size, written.size)
+        self._note(written)
+
+    def _give_up(self, step: Step, error: Exception, failed: list[int]) -> None:
+        log.warning("deltas.given_up", delta=step.delta.check.hex(), error=str(error))
+        self._meter.failed_deltas += 1
+        failed += step.wanted_rows
 
     async def _copy(self) -> list[int]:
         """Copy what is here; return the rows that turned out not to be."""

@@ -23,9 +23,12 @@ PAGE_COUNT_MAX = 4096
 ENTRY_COUNT_MAX = 1_000_000
 CHUNK_COUNT_MAX = 4_000_000
 STREAM_SIZE_MAX = CHUNK_COUNT_MAX << 20
+DELTA_SETS_MAX = 16
 
 _Title = Annotated[TitleId, Meta(pattern=TITLE_PATTERN)]
 _Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+_Counter = Annotated[int, Meta(ge=1, le=9_999_999_999)]
+_Size = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +82,7 @@ class Release(_Document, frozen=True, kw_only=True):
 
     format: Literal[1] = 1
     title: _Title
-    counter: Annotated[int, Meta(ge=1, le=9_999_999_999)]
+    counter: _Counter
     version: Annotated[Version, Meta(pattern=VERSION_PATTERN)]
     created_at: Annotated[str, Meta(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}Z\Z")]
     root: ObjectRef
@@ -91,13 +94,45 @@ class Release(_Document, frozen=True, kw_only=True):
             raise ValueError(f"a root of {self.root.size} bytes; at most {ROOT_SIZE_MAX}")
 
 
+class DeltaRef(_Document, frozen=True, kw_only=True):
+    """A delta set: the index that leads from one release to another, by their counters."""
+
+    base: _Counter
+    target: _Counter
+    index: ObjectRef
+
+
+class DeltaSet(_Document, frozen=True, kw_only=True):
+    """What a publisher knows of a delta set; sizes in bytes."""
+
+    format: Literal[1] = 1
+    title: _Title
+    base: _Counter
+    target: _Counter
+    index: ObjectRef
+    count: _Size
+    """Deltas."""
+    size: _Size
+    """Of all of them."""
+    target_size: _Size
+    """Plain bytes of the chunks they make."""
+    plain_size: _Size
+    """What those chunks take as they are stored: what the deltas save players from."""
+
+    @property
+    def ref(self) -> DeltaRef:
+        """What a head says of it."""
+        return DeltaRef(base=self.base, target=self.target, index=self.index)
+
+
 class Head(_Document, frozen=True, kw_only=True):
-    """What a channel points to now."""
+    """What a channel points to now, and the delta sets that lead there, nearest first."""
 
     format: Literal[1] = 1
     title: _Title
     channel: Annotated[Channel, Meta(pattern=TITLE_PATTERN)]
     release: Release
+    deltas: Annotated[tuple[DeltaRef, ...], Meta(max_length=DELTA_SETS_MAX)] = ()
 
 
 _D = TypeVar("_D", bound=_Document)
@@ -111,7 +146,7 @@ class _VersionedHead(msgspec.Struct):
     release: _Versioned
 
 
-def encode(document: Root | Release | Head) -> bytes:
+def encode(document: Root | Release | Head | DeltaSet) -> bytes:
     """Return the document as it is stored: keys in order, no white space."""
     return msgspec.json.encode(document)
 
@@ -138,6 +173,19 @@ def parse_release(data: Buffer, title: TitleId, counter: int) -> Release:
     release = _parse(what, data, Release, DOCUMENT_SIZE_MAX)
     _check_names(what, (title, release.title), (str(counter), str(release.counter)))
     return release
+
+
+def parse_delta_set(data: Buffer, title: TitleId, base: int, target: int) -> DeltaSet:
+    """Read what is said of the delta set from release ``base`` to release ``target``.
+
+    Raises:
+        FormatError: It is damaged, of an unknown format, or of other releases.
+    """
+    what = f"delta set of {title} from release {base} to {target}"
+    found = _parse(what, data, DeltaSet, DOCUMENT_SIZE_MAX)
+    releases = (f"{base} to {target}", f"{found.base} to {found.target}")
+    _check_names(what, (title, found.title), releases)
+    return found
 
 
 def parse_root(data: Buffer, digest: Digest, title: TitleId) -> Root:

@@ -66,6 +66,16 @@ def slice_lists_prefix(title: TitleId) -> str:
     return f"t/{title}/s/"
 
 
+def delta_set_key(title: TitleId, base: int, target: int) -> str:
+    """Return the key of what is known of a delta set; consoles learn it from heads."""
+    return f"{delta_sets_prefix(title)}{target:010}-{base:010}"
+
+
+def delta_sets_prefix(title: TitleId) -> str:
+    """Return what the keys of all delta sets begin with."""
+    return f"t/{title}/d/"
+
+
 def lock_prefix(title: TitleId) -> str:
     """Return what the keys of the publisher's lock begin with."""
     return f"t/{title}/w/"

@@ -15,7 +15,6 @@ there is a fixed number of them, and a buffer is free again once its last chunk 
 from __future__ import annotations
 
 import asyncio
-import os
 from asyncio import Queue, TaskGroup
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from chunks.bundle import Bundle
 from chunks.chunk_id import digest_of
 from kit.buffers import Buffer
 from kit.clock import Clock
-from kit.concurrency import ungrouped
+from kit.concurrency import core_count, ungrouped
 from manifests.model import BundleRef
 from packager.bundling import Bundler, FullBundle
 from packager.ledger import Ledger, NewChunk, NewItem
@@ -106,7 +105,7 @@ class Pipeline:
         self._total_size = total_size
         self._clock = clock
         self._display = display
-        worker_count = workers or _core_count()
+        worker_count = workers or core_count()
         self._reading = ThreadPoolExecutor(1, "read")
         self._accounting = ThreadPoolExecutor(1, "account")
         self._workers = ThreadPoolExecutor(worker_count, "pack")
@@ -212,13 +211,6 @@ class Pipeline:
         for pool in (self._reading, self._accounting, self._workers):
             pool.shutdown(cancel_futures=True)
         self._reader.close()
-
-
-def _core_count() -> int:
-    """Return how many cores this process may use, which in a container are not all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _hash(window: Window) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Literal, Protocol
+from typing import Literal
 
 from chunks.chunk_id import Digest
 from kit.clock import Clock
@@ -16,6 +15,8 @@ from manifests.documents import Head, ObjectRef, Release
 from manifests.model import Build, Shard
 from manifests.names import Channel, Version
 from packager.build_writer import WrittenBuild
+from packager.delta_sets import NewSet, refs_for
+from packager.lock import Lock
 from packager.published import Published
 from packager.title_store import TitleStore
 
@@ -26,28 +27,6 @@ COUNTER_ATTEMPTS_MAX = 8
 """Under the title's lock the first one is free; more than a few taken ones are a bug."""
 
 Outcome = Literal["published", "pointed", "unchanged", "dry-run"]
-
-
-class Lock(Protocol):
-    """The right to change the title, from ``async with`` to its end."""
-
-    async def __aenter__(self) -> object:
-        """Wait for the lock."""
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Give it back."""
-
-    async def check_held(self) -> None:
-        """Do nothing if the lock is still held.
-
-        Raises:
-            Conflict: It was lost.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +47,11 @@ async def publish(
     lock: Lock,
     clock: Clock,
     if_changed: bool,
+    deltas: NewSet | None = None,
 ) -> Publication:
     """Point ``channel`` to a release of ``version`` that is this build, with few writes.
+
+    ``deltas`` that lead to this build are made known with the release.
 
     A head only moves to a higher counter, for consoles refuse to go back. So an older release of
     the same version is used if the channel is below it, and is published again if not.
@@ -87,12 +69,16 @@ async def publish(
     ):
         return Publication("unchanged", head.release)
     if same_version is not None and same_version.root == root and same_version.counter > counter:
+        if deltas is not None:
+            await store.put_delta_set(deltas.to(same_version))
         await _point(store, channel, same_version, lock)
         return Publication("pointed", same_version)
     await for_each(written.pages, store.put_manifest, at_once=PAGE_WRITES_AT_ONCE)
     await store.put_manifest(written.root)
     await lock.check_held()
     release = await _add_release(store, published.highest_counter + 1, version, root, clock)
+    if deltas is not None:
+        await store.put_delta_set(deltas.to(release))
     await _point(store, channel, release, lock)
     return Publication("published", release)
 
@@ -169,5 +155,7 @@ async def _add_release(
 
 
 async def _point(store: TitleStore, channel: Channel, release: Release, lock: Lock) -> None:
+    deltas = await refs_for(store, release)
     await lock.check_held()
-    await store.set_head(Head(title=store.title, channel=channel, release=release))
+    head = Head(title=store.title, channel=channel, release=release, deltas=deltas)
+    await store.set_head(head)

@@ -3,7 +3,8 @@
 1. Scan the folder and put its files into install groups. Nothing is asked of the storage before.
 2. Take the title's lock; see what it has published and stored.
 3. Run the pipeline: new chunks are stored in bundles, each noted in the journal.
-4. Store pages, root and release, and last point the channel to it.
+4. If asked to, make the deltas from what the channel plays (``patches.py``).
+5. Store pages, root and release, and last point the channel to it.
 
 Whatever is visible is complete. A push that ends early leaves bundles and a journal; the same push
 again goes on from them. A version names one content: pushing it again only moves the channel, and
@@ -31,6 +32,9 @@ from manifests.changes import entry_changes
 from manifests.model import Build
 from manifests.names import Channel, Version
 from packager.build_writer import write_build
+from packager.delta_journal import DeltaJournal
+from packager.delta_sets import NewSet
+from packager.deltas import DeltaReport, delta_journal_path, report_of
 from packager.explain import ChangeCounts, Explanation, count_changes, explain
 from packager.file_cache import RACY_NS, SegmentChunks, load_file_cache, save_file_cache
 from packager.ignore_rules import load_ignore_rules
@@ -38,10 +42,11 @@ from packager.journal import PushJournal
 from packager.known_chunks import KnownChunks
 from packager.layout import Layout, PlannedGroup, arrange
 from packager.ledger import Ledger
+from packager.lock import Lock
+from packager.patches import DeltaSettings, make_deltas
 from packager.pipeline import Pipeline, StageSeconds
 from packager.progress import ProgressDisplay, Unseen
 from packager.publish import (
-    Lock,
     Outcome,
     Publication,
     check_version,
@@ -75,6 +80,8 @@ class PushRequest:
     """Patterns of what is no part of the build, after those of ``.playheadignore``."""
     dry_run: bool = False
     """Do everything but store: compress, count and explain."""
+    wait_deltas: DeltaSettings | None = None
+    """Make the deltas from what the channel plays before it plays this; None leaves them out."""
     if_changed: bool = False
     """If the channel plays this very build, under whatever version, leave it at that."""
 
@@ -110,6 +117,10 @@ class PushReport(msgspec.Struct, frozen=True, kw_only=True):
     """Against what the channel pointed to before."""
     explanation: Explanation | None
     """Of a dry run."""
+    previous_counter: int | None
+    """Of the release the channel pointed to before; None if there was none."""
+    deltas: DeltaReport | None
+    """From that one to this; None if none were made, or not yet."""
     stage_seconds: StageSeconds
     total_seconds: float
 
@@ -184,8 +195,9 @@ async def push(
         )
         written = await asyncio.to_thread(write_build, store.title, plan.groups, ledger)
         await asyncio.to_thread(check_version, published, request.version, written.build)
-        publication = None
+        publication, deltas = None, None
         if not request.dry_run:
+            new_set, deltas = await _wait_deltas(store, request, published, written.build, clock)
             publication = await publish(
                 store,
                 written,
@@ -195,6 +207,7 @@ async def push(
                 lock=lock,
                 clock=clock,
                 if_changed=request.if_changed,
+                deltas=new_set,
             )
             await asyncio.to_thread(_remember, store, request, plan, ledger)
     return await asyncio.to_thread(
@@ -203,6 +216,7 @@ async def push(
         published,
         written.build,
         publication=publication,
+        deltas=deltas,
         pipeline=pipeline,
         ledger=ledger,
         total_seconds=clock.monotonic() - started_s,
@@ -256,6 +270,28 @@ async def _package(
     return ledger, pipeline
 
 
+async def _wait_deltas(
+    store: TitleStore, request: PushRequest, published: Published, build: Build, clock: Clock
+) -> tuple[NewSet | None, DeltaReport | None]:
+    """Make the deltas from what the channel plays, if that is asked for and there is anything."""
+    head = published.head(request.channel)
+    before = None if head is None else published.builds.get(head.release.root)
+    if request.wait_deltas is None or head is None or before is None:
+        return None, None
+    if before.build_id == build.build_id:
+        return None, None
+    journal_path = delta_journal_path(request.cache_folder, store.title)
+    made = await make_deltas(
+        store, before, build, settings=request.wait_deltas, journal_path=journal_path, clock=clock
+    )
+    await asyncio.to_thread(DeltaJournal(journal_path).delete)
+    index_size = 0 if made.index is None else made.index.size
+    report = report_of(made.tally, head.release.counter, 0, index_size)
+    if made.index is None:
+        return None, report
+    return NewSet(head.release, made.index, made.tally), report
+
+
 def _stock(
     store: TitleStore, request: PushRequest, published: Published, stored: Mapping[Digest, int]
 ) -> _Stock:
@@ -288,6 +324,7 @@ def _report(
     build: Build,
     *,
     publication: Publication | None,
+    deltas: DeltaReport | None,
     pipeline: Pipeline,
     ledger: Ledger,
     total_seconds: float,
@@ -318,6 +355,8 @@ def _report(
             else count_changes(entry_changes(before, build))
         ),
         explanation=explain(before, build) if request.dry_run else None,
+        previous_counter=None if head is None else head.release.counter,
+        deltas=deltas,
         stage_seconds=pipeline.seconds,
         total_seconds=total_seconds,
     )

@@ -20,6 +20,7 @@ from kit.concurrency import for_each
 from kit.errors import Conflict, IntegrityError, InvalidInput, NotFound
 from manifests.documents import Head, ObjectRef, Release
 from manifests.names import Channel, TitleId
+from packager.delta_sets import refs_for
 from packager.title_store import TitleStore
 from packager.writer_lock import WriterLock
 
@@ -180,11 +181,16 @@ async def _add(store: TitleStore, lock: WriterLock, release: Release) -> None:
 async def _move(
     store: TitleStore, lock: WriterLock, channel: Channel, release: Release, current: Head | None
 ) -> Move:
-    head = Head(title=store.title, channel=channel, release=release)
-    if head == current:
-        return Move(head, is_new=False)
+    if current is not None and current.release == release:
+        return Move(current, is_new=False)
     await store.root(release.root)  # what cannot be read must not be played
     await lock.check_held()
+    head = Head(
+        title=store.title,
+        channel=channel,
+        release=release,
+        deltas=await refs_for(store, release),
+    )
     await store.set_head(head)
     return Move(head, is_new=True)
 

@@ -8,10 +8,12 @@ else that is older than the grace time goes. So:
 * What a push left behind that died is kept for the grace time, for the same push to go on from.
 * What cannot be told is not deleted: if one live release's manifest cannot be read, nothing is.
 
-Things are deleted in the reverse of the order in which a push stores them: releases, then roots
-and pages, then slice lists, then bundles. So a release or slice list that can be found is
-complete at every moment; a sweep that was killed leaves only objects that nothing refers to,
-and the next one, which plans afresh, deletes them.
+Delta sets live as long as a channel's head names them.
+
+Things are deleted in the reverse of the order in which a push stores them: releases, then roots,
+pages and delta indexes, then slice lists, then bundles. So a release or slice list that can be
+found is complete at every moment; a sweep that was killed leaves only objects that nothing refers
+to, and the next one, which plans afresh, deletes them.
 
 No push can build on what is being deleted: both hold the title's lock. Ages are told by the
 storage's own clock, whatever ours says.
@@ -117,8 +119,9 @@ async def plan_sweep(store: TitleStore, lock: WriterLock, settings: SweepSetting
         return tuple(Deletion(stat.key, stat.size, why) for stat in old)
 
     stages = (
+        stage(stored.delta_sets, "delta set that no channel names"),
         stage(stored.releases.values(), "release superseded and older than what is kept"),
-        stage(stored.manifests, "root or page of no live release"),
+        stage(stored.manifests, "root, page or delta index of no live release"),
         stage(stored.slice_lists, "slice list of a bundle that no live release needs"),
         stage(_as_young_as_their_lists(stored), "bundle that no live release needs"),
     )
@@ -153,6 +156,7 @@ class _Stored:
 
     releases: dict[int, ObjectStat]
     """By counter."""
+    delta_sets: list[ObjectStat]
     manifests: list[ObjectStat]
     slice_lists: list[ObjectStat]
     bundles: list[ObjectStat]
@@ -168,6 +172,7 @@ async def _stored(store: TitleStore) -> _Stored:
     releases = await named(releases_prefix, "[0-9]{10}")
     return _Stored(
         {int(stat.key.removeprefix(releases_prefix)): stat for stat in releases},
+        await named(locations.delta_sets_prefix(store.title), "[0-9]{10}-[0-9]{10}"),
         await named(locations.manifests_prefix(store.title), digest),
         await named(locations.slice_lists_prefix(store.title), digest),
         await named(locations.bundles_prefix(store.title), digest),
@@ -215,6 +220,23 @@ async def _needed(store: TitleStore, live: Sequence[LiveRelease]) -> set[str]:
             for bundle_ids in await for_each(pages, read, at_once=PAGES_AT_ONCE):
                 needed |= {locations.bundle_key(title, id_) for id_ in bundle_ids}
                 needed |= {locations.slice_list_key(title, id_) for id_ in bundle_ids}
+    return needed | await _needed_deltas(store)
+
+
+async def _needed_deltas(store: TitleStore) -> set[str]:
+    """Return the keys of all that the delta sets need which channels name."""
+    title, needed = store.title, set[str]()
+    with _nothing_deleted(f"which delta sets the channels of {title} name"):
+        heads = await store.heads()
+        named = {ref.index: ref for head in heads for ref in head.deltas}
+        for each in await store.delta_sets():
+            if each.index in named:
+                needed.add(locations.delta_set_key(title, each.base, each.target))
+        for ref in named:
+            needed.add(locations.manifest_key(title, ref.raw_digest))
+            for bundle in (await store.delta_index(ref)).bundles:
+                needed.add(locations.bundle_key(title, bundle.bundle_id))
+                needed.add(locations.slice_list_key(title, bundle.bundle_id))
     return needed
 
 

@@ -7,10 +7,12 @@ root, then the release, then the head. Whatever a reader can see is complete.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 
 from chunks.bundle import Bundle
 from chunks.chunk_id import Digest, digest_of
+from chunks.delta_bundle import DeltaBundle
 from chunks.slices import SLICE_LIST_SIZE_MAX, SliceList, parse_slice_list
 from kit.buffers import Buffer
 from kit.concurrency import for_each
@@ -18,13 +20,16 @@ from kit.errors import NotFound
 from kit.object_storage import ObjectStorage
 from manifests import locations
 from manifests.assembly import assemble
+from manifests.delta_index import DeltaIndex, parse_delta_index
 from manifests.documents import (
     DOCUMENT_SIZE_MAX,
+    DeltaSet,
     Head,
     ObjectRef,
     Release,
     Root,
     encode,
+    parse_delta_set,
     parse_head,
     parse_release,
     parse_root,
@@ -33,6 +38,8 @@ from manifests.model import Build
 from manifests.names import Channel, TitleId
 from manifests.names import channel as channel_name
 from manifests.page import Page, parse_page
+
+_DELTA_SET_NAME = re.compile("[0-9]{10}-[0-9]{10}")
 
 READS_AT_ONCE = 8
 """Pages are 256 KiB, documents less: eight hide S3's latency and hold 2 MiB."""
@@ -104,6 +111,29 @@ class TitleStore:
 
         return await asyncio.to_thread(parse)
 
+    async def delta_index(self, ref: ObjectRef) -> DeltaIndex:
+        """Return the index of a delta set, verified."""
+        return await asyncio.to_thread(parse_delta_index, await self._manifest(ref), ref)
+
+    async def delta_sets(self) -> list[DeltaSet]:
+        """Return what is known of every delta set, by target and base."""
+        prefix = locations.delta_sets_prefix(self.title)
+        names = [stat.key.removeprefix(prefix) async for stat in self.storage.list(prefix)]
+
+        async def read(name: str) -> DeltaSet:
+            target, _, base = name.partition("-")
+            data = await self.storage.get(prefix + name, size_max=DOCUMENT_SIZE_MAX)
+            return parse_delta_set(data, self.title, int(base), int(target))
+
+        # A key of another spelling is nobody's delta set: `verify` names it.
+        named = [name for name in names if _DELTA_SET_NAME.fullmatch(name)]
+        return await for_each(named, read, at_once=READS_AT_ONCE)
+
+    async def put_delta_set(self, found: DeltaSet) -> None:
+        """Store what is known of a delta set, whose index and bundles are stored."""
+        key = locations.delta_set_key(self.title, found.base, found.target)
+        await self.storage.put(key, encode(found))
+
     async def slice_list(self, bundle_id: Digest) -> SliceList:
         """Return a bundle's slice list, verified.
 
@@ -114,7 +144,7 @@ class TitleStore:
         data = await self.storage.get(key, size_max=SLICE_LIST_SIZE_MAX)
         return parse_slice_list(data, bundle_id)
 
-    async def put_bundle(self, bundle: Bundle) -> bool:
+    async def put_bundle(self, bundle: Bundle | DeltaBundle) -> bool:
         """Store a bundle and then its slice list; return whether any of it was new."""
         key = locations.bundle_key(self.title, bundle.bundle_id)
         is_new = await self.storage.put_if_absent(key, bundle.data)

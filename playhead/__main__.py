@@ -13,6 +13,7 @@ from playhead.cli.terminal import reports_errors
 from playhead.settings import Settings
 
 COMMANDS = {
+    "deltas": "playhead.cli.deltas:deltas",
     "demo": "playhead.cli.demo:demo",
     "install": "playhead.cli.player:install",
     "promote": "playhead.cli.publisher:promote",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kit.clock import SystemClock
@@ -23,6 +24,8 @@ class Desk:
 
     store: TitleStore
     lock: WriterLock
+    new_lock: Callable[[], WriterLock]
+    """Makes another: a lock is taken once."""
     cache_folder: Path
 
 
@@ -33,7 +36,8 @@ async def publisher(
     """Open the storage for ``title``; the lock is made, not taken."""
     name = title_id(title)
     async with object_storage(settings) as storage:
-        lock = WriterLock(
+        new_lock = partial(
+            WriterLock,
             storage,
             name,
             clock=SystemClock(),
@@ -42,4 +46,4 @@ async def publisher(
             on_wait=on_wait,
         )
         cache_folder = settings.data / settings.packager.cache_dir
-        yield Desk(TitleStore(storage, name), lock, cache_folder)
+        yield Desk(TitleStore(storage, name), new_lock(), new_lock, cache_folder)

@@ -10,6 +10,7 @@ from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.wrappers import RetrySettings
 from kit.settings import Group
 from origin.settings import OriginSettings
+from packager.patches import DeltaSettings
 from packager.sweep import SweepSettings
 from packager.writer_lock import LockSettings
 
@@ -29,6 +30,7 @@ class PackagerSettings(Group, frozen=True):
     """Folder, below ``data`` unless absolute, for what pushes remember; it may be deleted."""
     lock: LockSettings = LockSettings()
     sweep: SweepSettings = SweepSettings()
+    deltas: DeltaSettings = DeltaSettings()
 
 
 class Settings(Group, frozen=True):

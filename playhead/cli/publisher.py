@@ -23,7 +23,7 @@ from packager.releases import promote as promote_release
 from packager.releases import rollback as roll_back
 from packager.sweep import SweepPlan, plan_sweep
 from packager.sweep import sweep as carry_out
-from packager.writer_lock import Rival
+from playhead.cli.deltas import add_after_push, deltas_text
 from playhead.cli.terminal import (
     duration_text,
     errors,
@@ -35,6 +35,8 @@ from playhead.cli.terminal import (
     rate_text,
     reports_errors,
     size_text,
+    waiting_for,
+    which_release,
 )
 from playhead.publishing import publisher
 from playhead.settings import Settings
@@ -54,6 +56,8 @@ _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--ignore", multiple=True, metavar="PATTERN", help="Leave out; as in .gitignore.")
 @click.option("--dry-run", is_flag=True, help="Say what would change and cost; store nothing.")
 @click.option("--if-changed", is_flag=True, help="Do nothing if the channel plays these files.")
+@click.option("--wait-deltas", is_flag=True, help="Make the deltas before the release is live.")
+@click.option("--no-deltas", is_flag=True, help="Leave them to `playhead deltas add`.")
 @json_option
 @click.pass_obj
 @reports_errors
@@ -68,12 +72,19 @@ def push(
     ignore: tuple[str, ...],
     dry_run: bool,
     if_changed: bool,
+    wait_deltas: bool,
+    no_deltas: bool,
     as_json: bool,
 ) -> None:
-    """Publish FOLDER as a release of a title, and point a channel to it."""
+    """Publish FOLDER as a release of a title, and point a channel to it.
+
+    The release is live first; then the deltas are made that spare players most of an update.
+    """
+    if wait_deltas and no_deltas:
+        raise click.UsageError("--wait-deltas and --no-deltas exclude each other")
 
     async def run() -> PushReport:
-        async with publisher(settings, title, _waiting) as desk:
+        async with publisher(settings, title, waiting_for) as desk:
             request = PushRequest(
                 source=folder,
                 version=names.version(version),
@@ -83,11 +94,19 @@ def push(
                 ignore=ignore,
                 dry_run=dry_run,
                 if_changed=if_changed,
+                wait_deltas=settings.packager.deltas if wait_deltas else None,
             )
             with progress_bar(as_json=as_json) as bar:
-                return await push_folder(
+                report = await push_folder(
                     desk.store, request, lock=desk.lock, clock=SystemClock(), display=_Bar(bar)
                 )
+            before, now = report.previous_counter, report.counter
+            if no_deltas or wait_deltas or before is None or now is None or before == now:
+                return report
+            if not as_json:
+                errors.print(f"live: release {now}; making the deltas from release {before}")
+            deltas = await add_after_push(settings, desk, before, now, as_json=as_json)
+            return msgspec.structs.replace(report, deltas=deltas)
 
     report = asyncio.run(run())
     if as_json:
@@ -107,7 +126,7 @@ def releases(settings: Settings, title: str, as_json: bool) -> None:
     """List the releases of TITLE, newest first, and the channels that play them."""
 
     async def run() -> list[ReleaseRow]:
-        async with publisher(settings, title, _waiting) as desk:
+        async with publisher(settings, title, waiting_for) as desk:
             return await list_releases(desk.store)
 
     rows = asyncio.run(run())
@@ -140,9 +159,9 @@ def promote(settings: Settings, title: str, release: str, channel: str, as_json:
     """Point a channel forward to RELEASE of TITLE: a version, or `@` and a counter."""
 
     async def run() -> Move:
-        async with publisher(settings, title, _waiting) as desk, desk.lock:
+        async with publisher(settings, title, waiting_for) as desk, desk.lock:
             return await promote_release(
-                desk.store, desk.lock, _which(release), names.channel(channel)
+                desk.store, desk.lock, which_release(release), names.channel(channel)
             )
 
     _print_move(asyncio.run(run()), as_json=as_json)
@@ -161,8 +180,8 @@ def rollback(
     """Make a channel of TITLE play an older build again, as a new release."""
 
     async def run() -> Move:
-        async with publisher(settings, title, _waiting) as desk, desk.lock:
-            to = None if release is None else _which(release)
+        async with publisher(settings, title, waiting_for) as desk, desk.lock:
+            to = None if release is None else which_release(release)
             return await roll_back(
                 desk.store, desk.lock, names.channel(channel), to, clock=SystemClock()
             )
@@ -195,7 +214,7 @@ def sweep(
         chosen = msgspec.structs.replace(chosen, grace=_duration(grace))
 
     async def run() -> SweepPlan:
-        async with publisher(settings, title, _waiting) as desk, desk.lock:
+        async with publisher(settings, title, waiting_for) as desk, desk.lock:
             plan = await plan_sweep(desk.store, desk.lock, chosen)
             if not dry_run:
                 await carry_out(desk.store, desk.lock, plan)
@@ -234,14 +253,6 @@ class _Bar:
 
     def show(self, progress: PushProgress) -> None:
         self._bar.update(self._task, completed=progress.done_size, total=progress.total_size)
-
-
-def _waiting(rival: Rival) -> None:
-    errors.print(f"waiting for {rival}")
-
-
-def _which(text: str) -> str | int:
-    return int(text[1:]) if text.startswith("@") and text[1:].isdigit() else text
 
 
 def _positive(count: int) -> int:
@@ -289,6 +300,7 @@ def _push_figures(report: PushReport) -> dict[str, str]:
         "time": f"{duration_text(report.total_seconds)}"
         f" ({rate_text(report.build_size, report.total_seconds)})",
         "thread time": seconds,
+        **({} if report.deltas is None else {"deltas": deltas_text(report.deltas)}),
     }
 
 

@@ -58,6 +58,16 @@ def print_figures(figures: Mapping[str, str]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
+def waiting_for(rival: object) -> None:
+    """Say who has the lock that a command waits for."""
+    errors.print(f"waiting for {rival}")
+
+
+def which_release(text: str) -> str | int:
+    """Read what names a release: a version, or `@` and a counter."""
+    return int(text[1:]) if text.startswith("@") and text[1:].isdigit() else text
+
+
 def size_text(size: float) -> str:
     """Return a number of bytes as people read it: ``1.4 GiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):

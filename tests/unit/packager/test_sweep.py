@@ -135,7 +135,7 @@ async def test_a_plan_says_what_how_much_and_why_and_deletes_nothing(
     assert plan.live[0].reasons == ("channel live points to it", "one of the newest 1")
     assert {deletion.why for stage in plan.stages for deletion in stage} == {
         "release superseded and older than what is kept",
-        "root or page of no live release",
+        "root, page or delta index of no live release",
         "slice list of a bundle that no live release needs",
         "bundle that no live release needs",
     }

@@ -1,0 +1,324 @@
+"""Choose which deltas to fetch instead of plain chunks. Pure.
+
+A delta makes chunks of others. Those it needs are on this console, or another delta makes them:
+a *stepping stone*, which nobody plays and which is thrown away in the end. So what is chosen is
+sorted into levels; a level needs only what is here and what the levels before it made.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from chunks.chunk_id import ChunkId
+from chunks.plan import RangeRequest, Wanted, range_requests
+from manifests.delta_index import DeltaIndex, StoredDelta
+from manifests.model import Build, BundleRef
+
+DEPTH_MAX = 3
+"""Deltas in a row. Every further one is applied to make what a plain chunk gives at once."""
+
+REQUEST_SIZE_MAX = 4 << 20
+"""Half of that for plain chunks: for each byte of a delta twenty are read and hashed."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One delta to be applied, and which rows of the new build it brings."""
+
+    delta: StoredDelta
+    sizes: tuple[int, ...]
+    """Plain sizes of its targets."""
+    base_size: int
+    rows: tuple[int, ...]
+    """The new build's row of each target, -1 for those not wanted there."""
+    is_stone: bool
+    """Whether a later step needs what it makes."""
+
+    @property
+    def target_size(self) -> int:
+        """Plain bytes it makes."""
+        return sum(self.sizes)
+
+    @property
+    def wanted_rows(self) -> list[int]:
+        """The rows it brings."""
+        return [row for row in self.rows if row >= 0]
+
+    @property
+    def memory(self) -> int:
+        """Bytes held while it is applied, at most: decoders want their input in one piece."""
+        return 2 * self.base_size + 2 * self.target_size + self.delta.size
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The chosen deltas, by level."""
+
+    levels: tuple[tuple[Step, ...], ...] = ()
+
+    @cached_property
+    def rows(self) -> frozenset[int]:
+        """All rows of the new build they bring."""
+        return frozenset(row for step in self.steps() for row in step.wanted_rows)
+
+    @property
+    def count(self) -> int:
+        """How many deltas are fetched."""
+        return sum(map(len, self.levels))
+
+    @property
+    def stone_size(self) -> int:
+        """Bytes written to disk that are no part of the new build."""
+        return sum(step.target_size for step in self.steps() if step.is_stone)
+
+    def steps(self) -> Iterator[Step]:
+        """Yield every step, level by level."""
+        for level in self.levels:
+            yield from level
+
+    @cached_property
+    def requests(self) -> tuple[tuple[DeltaRequest, ...], ...]:
+        """What is asked for, by level."""
+        return tuple(tuple(_requests(level)) for level in self.levels)
+
+    @property
+    def download_size(self) -> int:
+        """Bytes of all requests."""
+        return sum(request.span.size for level in self.requests for request in level)
+
+    @property
+    def request_count(self) -> int:
+        """How many requests there are."""
+        return sum(map(len, self.requests))
+
+
+@dataclass(frozen=True)
+class DeltaRequest:
+    """A span of one bundle, and the deltas it brings with where each lies in the bundle."""
+
+    bundle: BundleRef
+    span: RangeRequest
+    steps: tuple[Step, ...]
+
+    def payload(self, step: Step, stored: memoryview) -> memoryview:
+        """Return the bytes of one of its deltas; ``stored`` are those of the span."""
+        start = step.delta.offset - self.span.start
+        return stored[start : start + step.delta.size]
+
+
+def choose_patches(
+    new: Build,
+    rows: Sequence[int],
+    indexes: Sequence[DeltaIndex],
+    here: Container[ChunkId],
+    stones: Container[bytes] = frozenset(),
+) -> Patches:
+    """Return the deltas that bring some of ``rows`` for fewer bytes than these chunks take.
+
+    Args:
+        new: The build to be.
+        rows: Its chunks that would have to be fetched.
+        indexes: Delta sets, the preferred first.
+        here: Chunks that can be read on this console.
+        stones: Checks of deltas whose targets an earlier attempt left in staging.
+    """
+    if not indexes:
+        return Patches()
+    return _Choice(new, rows, indexes, here, stones).patches()
+
+
+_Key = tuple[int, int]
+"""A delta: which index, and which of it."""
+
+
+class _Choice:
+    def __init__(
+        self,
+        new: Build,
+        rows: Sequence[int],
+        indexes: Sequence[DeltaIndex],
+        here: Container[ChunkId],
+        stones: Container[bytes],
+    ) -> None:
+        self._new = new
+        self._indexes = indexes
+        self._here = here
+        self._stones = stones
+        self._row_of = {new.chunks.chunk_id(row): row for row in rows}
+        self._makers = [_makers(index) for index in indexes]
+        self._needs: dict[tuple[_Key, int], frozenset[_Key] | None] = {}
+        self._heights: dict[_Key, int] = {}
+
+    def patches(self) -> Patches:
+        chosen = self._wanted()
+        while poor := self._poor(chosen):
+            for key in poor:
+                del chosen[key]
+        return self._sorted(chosen)
+
+    def _wanted(self) -> dict[_Key, frozenset[_Key]]:
+        """Return every possible delta that makes a wanted row, with all deltas it stands on."""
+        chosen: dict[_Key, frozenset[_Key]] = {}
+        brought: set[ChunkId] = set()
+        for number, makers in enumerate(self._makers):
+            for chunk_id in self._row_of:
+                delta = makers.get(chunk_id)
+                if delta is None or chunk_id in brought:
+                    continue
+                key = (number, delta)
+                needs = self._needed(key, DEPTH_MAX)
+                if needs is not None:
+                    chosen[key] = needs
+                    brought.update(self._targets(key))
+        return chosen
+
+    def _needed(self, key: _Key, depth: int) -> frozenset[_Key] | None:
+        """Return the deltas that make what delta ``key`` needs; None if it cannot be had."""
+        if (key, depth) not in self._needs:
+            self._needs[key, depth] = self._found_needs(key, depth)
+        return self._needs[key, depth]
+
+    def _found_needs(self, key: _Key, depth: int) -> frozenset[_Key] | None:
+        needs: set[_Key] = set()
+        for chunk_id in self._bases(key):
+            if chunk_id in self._here:
+                continue
+            maker = self._maker_of(chunk_id, key[0] + 1)
+            if maker is None or depth == 1:
+                return None
+            is_there = self._check(maker) in self._stones
+            below = frozenset[_Key]() if is_there else self._needed(maker, depth - 1)
+            if below is None:
+                return None
+            needs |= {maker} | below
+        return frozenset(needs)
+
+    def _maker_of(self, chunk_id: ChunkId, first: int) -> _Key | None:
+        """Return the delta that makes a chunk. Only later indexes are asked: no circles."""
+        for number in range(first, len(self._makers)):
+            delta = self._makers[number].get(chunk_id)
+            if delta is not None:
+                return number, delta
+        return None
+
+    def _poor(self, chosen: Mapping[_Key, frozenset[_Key]]) -> list[_Key]:
+        """Return the deltas that cost more than the plain chunks they spare.
+
+        What several deltas stand on they pay together, each as much as it spares.
+        """
+        spared = {key: self._plain_size(key) - self._cost(key) for key in chosen}
+        weights: defaultdict[_Key, int] = defaultdict(int)
+        for key, needs in chosen.items():
+            for need in needs:
+                weights[need] += max(spared[key], 1)
+
+        def shares(key: _Key) -> float:
+            paid = (need for need in chosen[key] if need not in chosen)
+            return sum(self._cost(need) * max(spared[key], 1) / weights[need] for need in paid)
+
+        return [key for key in chosen if spared[key] <= shares(key)]
+
+    def _cost(self, key: _Key) -> int:
+        if self._check(key) in self._stones:
+            return 0
+        return int(self._indexes[key[0]].delta_sizes[key[1]])
+
+    def _plain_size(self, key: _Key) -> int:
+        stored_sizes = self._new.chunks.stored_sizes
+        rows = (self._row_of.get(chunk_id) for chunk_id in self._targets(key))
+        return sum(int(stored_sizes[row]) for row in rows if row is not None)
+
+    def _sorted(self, chosen: Mapping[_Key, frozenset[_Key]]) -> Patches:
+        needed = {need for needs in chosen.values() for need in needs}
+        heights = {key: self._height(key) for key in {*chosen, *needed}}
+        levels: list[list[_Key]] = [[] for _ in range(max(heights.values(), default=0))]
+        for key in sorted(heights):
+            if key in chosen or self._check(key) not in self._stones:
+                levels[heights[key] - 1].append(key)
+        taken: set[int] = set()
+        steps = [tuple([self._step(key, key in needed, taken) for key in keys]) for keys in levels]
+        return Patches(tuple(level for level in steps if level))
+
+    def _height(self, key: _Key) -> int:
+        """Return how many deltas in a row end in this one, those not counted that left a stone."""
+        if key not in self._heights:
+            away = (chunk_id for chunk_id in self._bases(key) if chunk_id not in self._here)
+            makers = {self._maker_of(chunk_id, key[0] + 1) for chunk_id in away}
+            below = [m for m in makers if m and self._check(m) not in self._stones]
+            self._heights[key] = 1 + max(map(self._height, below), default=0)
+        return self._heights[key]
+
+    def _step(self, key: _Key, is_stone: bool, taken: set[int]) -> Step:
+        index = self._indexes[key[0]]
+        delta = index.delta(key[1])
+        rows: list[int] = []
+        for chunk_id in delta.targets:
+            row = self._row_of.get(chunk_id, -1)
+            rows.append(-1 if row in taken else row)
+            taken.add(row)
+        taken.discard(-1)
+        return Step(
+            delta=delta,
+            sizes=tuple(index.sizes[index.target_rows(key[1])].tolist()),
+            base_size=int(index.sizes[index.base_rows(key[1])].sum()),
+            rows=tuple(rows),
+            is_stone=is_stone,
+        )
+
+    def _check(self, key: _Key) -> bytes:
+        check: bytes = self._indexes[key[0]].checks[key[1]].tobytes()
+        return check
+
+    def _targets(self, key: _Key) -> list[ChunkId]:
+        index = self._indexes[key[0]]
+        return [index.all_ids[row] for row in index.target_rows(key[1]).tolist()]
+
+    def _bases(self, key: _Key) -> list[ChunkId]:
+        index = self._indexes[key[0]]
+        return [index.all_ids[row] for row in index.base_rows(key[1]).tolist()]
+
+
+def unmade_bases(
+    index: DeltaIndex, wanted: Container[ChunkId], here: Container[ChunkId]
+) -> set[ChunkId]:
+    """Return what deltas that make ``wanted`` chunks need and this console has not."""
+    ids, found = index.all_ids, set[ChunkId]()
+    for delta in range(len(index)):
+        if any(ids[row] in wanted for row in index.target_rows(delta).tolist()):
+            found.update(
+                ids[row] for row in index.base_rows(delta).tolist() if ids[row] not in here
+            )
+    return found
+
+
+def made_by(index: DeltaIndex) -> frozenset[ChunkId]:
+    """Return the chunks that the deltas of ``index`` make."""
+    return frozenset(_makers(index))
+
+
+def _makers(index: DeltaIndex) -> dict[ChunkId, int]:
+    ids = index.all_ids
+    return {
+        ids[row]: delta for delta in range(len(index)) for row in index.target_rows(delta).tolist()
+    }
+
+
+def _requests(level: Sequence[Step]) -> Iterator[DeltaRequest]:
+    bundles: dict[BundleRef, int] = {}
+    wanted = [
+        Wanted(
+            number,
+            bundles.setdefault(step.delta.bundle, len(bundles)),
+            step.delta.offset,
+            step.delta.offset + step.delta.size,
+        )
+        for number, step in enumerate(level)
+    ]
+    by_index = list(bundles)
+    size_max = REQUEST_SIZE_MAX
+    for span in range_requests(wanted, size_max=size_max, first_size=size_max):
+        steps = tuple(level[chunk.row] for chunk in span.chunks)
+        yield DeltaRequest(by_index[span.bundle_index], span, steps)
