@@ -55,7 +55,9 @@ def cut_by_content(folder: Path) -> Iterator[memoryview]:
                 start += size
 
 
-def _packed_sizes(chunks: Iterator[bytes] | Iterator[memoryview], has: set[Digest]) -> Iterator[int]:
+def _packed_sizes(
+    chunks: Iterator[bytes] | Iterator[memoryview], has: set[Digest]
+) -> Iterator[int]:
     compressor = zstandard.ZstdCompressor(level=LEVEL)
     for chunk in chunks:
         name = digest_of(chunk)

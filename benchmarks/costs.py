@@ -13,7 +13,7 @@ TIMEOUT_S = 3600
 """A peer that takes an hour for one command is skipped; its row says so."""
 
 
-class TooSlow(Exception):
+class TooSlowError(Exception):
     """A program was ended because it took too long."""
 
 
@@ -21,8 +21,7 @@ class TooSlow(Exception):
 class Costs:
     """The CPU seconds of all programs so far, and the most memory one of them held, in bytes.
 
-    The kernel counts the memory of whoever started a program, too: below some 60 MB the peak says
-    nothing but that.
+    The kernel counts the memory of whoever started a program, too: the peak is never below ours.
     """
 
     cpu_s: float = 0.0
@@ -32,7 +31,7 @@ class Costs:
         """Run a program to its end; ``into`` gets what it prints.
 
         Raises:
-            TooSlow: It took more than ``TIMEOUT_S``.
+            TooSlowError: It took more than ``TIMEOUT_S``.
             RuntimeError: It failed; the message holds its last words.
         """
         output = subprocess.DEVNULL if into is None else into.open("wb")
@@ -55,6 +54,6 @@ class Costs:
         self.cpu_s += usage.ru_utime + usage.ru_stime
         self.peak_rss_bytes = max(self.peak_rss_bytes, usage.ru_maxrss * 1024)
         if is_late:
-            raise TooSlow(f"over {TIMEOUT_S} s")
+            raise TooSlowError(f"over {TIMEOUT_S} s")
         if child.returncode != 0:
             raise RuntimeError(f"{words[0]} failed: {errors.decode(errors='replace')[-500:]}")

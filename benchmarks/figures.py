@@ -52,5 +52,3 @@ def keep(folder: Path, key: str, figure: Figure) -> Figures:
     part.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     part.rename(folder / FILE)
     return found
-
-

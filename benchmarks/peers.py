@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.costs import Costs, TooSlow
+from benchmarks.costs import Costs, TooSlowError
 
 BSDIFF_SIZE_MAX = 64 << 20
 """bsdiff needs 17 times the old file, and minutes for every 100 MB."""
@@ -43,7 +43,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-class Skip(Exception):
+class SkippedError(Exception):
     """A peer is not run on this pair; the message says why."""
 
 
@@ -92,7 +92,7 @@ class Peer:
     command: str
     tool: str
     measure: Callable[[Bench], int]
-    """Return the bytes to download; raises ``Skip``."""
+    """Return the bytes to download; raises ``SkippedError``."""
 
     def figure(self, bench: Bench) -> Figure:
         """Measure it, or say why not."""
@@ -104,7 +104,7 @@ class Peer:
             mine.__dict__.update(_made(bench))
             try:
                 size = self.measure(mine)
-            except (Skip, TooSlow) as reason:
+            except (SkippedError, TooSlowError) as reason:
                 return Figure(note=f"skipped: {reason}")
         return Figure(
             size=size,
@@ -162,8 +162,8 @@ def _patch_from(bench: Bench) -> int:
 def _xdelta(bench: Bench) -> int:
     patch, out = bench.scratch / "patch", bench.scratch / "out"
     window = f"-B{xdelta_window(bench.old_tar.stat().st_size)}"
-    make = ["xdelta3", "-q", "-9", window, "-e", "-s", bench.old_tar, bench.new_tar, patch]
-    bench.making.run(make)
+    words = ["xdelta3", "-q", "-9", window, "-e", "-s"]
+    bench.making.run([*words, bench.old_tar, bench.new_tar, patch])
     bench.applying.run(["xdelta3", "-q", window, "-d", "-s", bench.old_tar, patch, out])
     return _checked(patch, out, bench.new_tar)
 
@@ -200,7 +200,7 @@ def _bsdiff(bench: Bench) -> int:
     for path in bench.changed:
         size = (bench.old / path).stat().st_size
         if size > BSDIFF_SIZE_MAX:
-            raise Skip(f"{Path(path).name} of {size / 1e6:.0f} MB is too large for it")
+            raise SkippedError(f"{Path(path).name} of {size / 1e6:.0f} MB is too large for it")
     return _per_file(bench, _bsdiff_one)
 
 
@@ -278,7 +278,7 @@ def _need_memory(old_size: int) -> None:
             if line.startswith("MemAvailable:"):
                 free = int(line.split()[1]) << 10
     if old_size * HDIFFZ_MEMORY_FACTOR > free:
-        raise Skip(
+        raise SkippedError(
             f"needs {old_size * HDIFFZ_MEMORY_FACTOR / 1e9:.1f} GB of memory,"
             f" {free / 1e9:.1f} GB are free"
         )
@@ -286,9 +286,13 @@ def _need_memory(old_size: int) -> None:
 
 PEERS = [
     Peer("full download", "zstd -19 NEW.tar", "zstd", _full),
-    Peer("fixed chunks", "1 MiB of each file, those not in OLD, zstd -19 each", "", _chunks("fixed")),
+    Peer(
+        "fixed chunks", "1 MiB of each file, those not in OLD, zstd -19 each", "", _chunks("fixed")
+    ),
     Peer("casync", "casync make NEW.caibx NEW.tar; new chunks and index", "casync", _casync),
-    Peer("our plain chunks", "as cut by a push, those not in OLD, zstd -19 each", "", _chunks("cut")),
+    Peer(
+        "our plain chunks", "as cut by a push, those not in OLD, zstd -19 each", "", _chunks("cut")
+    ),
     Peer("rdiff, per file", "rdiff signature, delta; zstd -19 of the delta", "rdiff", _rdiff),
     Peer("xdelta3", "xdelta3 -9 -B(size of OLD.tar) -e -s OLD.tar NEW.tar", "xdelta3", _xdelta),
     Peer(
