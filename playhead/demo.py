@@ -6,22 +6,16 @@ operator and a player would type, and measures them from outside.
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kit.errors import IntegrityError, NotFound
+from kit.errors import NotFound
 from playhead import demo_builds, trees
-from playhead.roles import Role, run
+from playhead.stage import Figures, Say, Stage
+from playhead.wheels import Wheel
 
 TITLE = "demo"
-
-Say = Callable[[str], None]
-Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +65,31 @@ def run_demo(folder: Path, old: Path | None, new: Path | None, say: Say) -> Demo
     for build in (old, new):
         if not build.is_dir():
             raise NotFound(f"{build} is not a folder")
-    return _Demo(folder / "run", say).play(old.resolve(), new.resolve())
+    return _Demo(Stage(folder / "run", TITLE, say)).play(old.resolve(), new.resolve())
 
 
-def _fetched(build: demo_builds.DemoBuild, folder: Path, say: Say) -> Path:
-    say(f"fetch    panda3d {build.version}")
+def _fetched(build: Wheel, folder: Path, say: Say) -> Path:
+    say(f"fetch    {build.name} {build.version}")
     return demo_builds.fetch(build, folder / "builds")
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Demo:
-    """One run: a folder of its own, an origin, an edge, a publisher and a console."""
+    """One run on a stage."""
 
-    folder: Path
-    say: Say
-    peak_rss_bytes: dict[str, int] = field(default_factory=dict)
+    stage: Stage
 
     def play(self, old: Path, new: Path) -> DemoReport:
         """Publish and install ``old``, publish and update to ``new``, compare both times."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        with self._serving() as edge_url:
+        stage, installed = self.stage, self.stage.folder / "console"
+        stage.clear()
+        with stage.serving():
             old_push = self._push(old, "1")
-            install = self._console("install", edge_url, TITLE, self._installed)
-            self._compare(old)
+            install = stage.console("install", TITLE, installed)
+            stage.compare(old, installed)
             new_push = self._push(new, "2")
-            update = self._console("update", edge_url, self._installed)
-            self._compare(new)
+            update = stage.console("update", installed)
+            stage.compare(new, installed)
         return DemoReport(
             old_build_bytes=trees.size_of(old),
             new_build_bytes=trees.size_of(new),
@@ -105,75 +97,11 @@ class _Demo:
             new_push=new_push,
             install=install,
             update=update,
-            peak_rss_bytes=self.peak_rss_bytes,
+            peak_rss_bytes=stage.peak_rss_bytes,
             identical=True,
         )
 
-    @property
-    def _installed(self) -> Path:
-        return self.folder / "console"
-
-    @contextmanager
-    def _serving(self) -> Iterator[str]:
-        origin = self._role("origin", "--set=origin.listen.port=0")
-        try:
-            origin.start()
-            edge = self._role(
-                "edge",
-                "--set=edge.listen.port=0",
-                f"--set=edge.upstreams={origin.url}",
-                # What a console sees after a push is otherwise up to this old.
-                "--set=edge.head_fresh_for=0s",
-            )
-            try:
-                edge.start()
-                self.say(f"serve    origin {origin.url}, edge {edge.url}")
-                yield edge.url
-                edge.stop()
-                self.peak_rss_bytes["edge"] = edge.peak_rss_bytes
-            finally:
-                edge.kill()
-            origin.stop()
-            self.peak_rss_bytes["origin"] = origin.peak_rss_bytes
-        finally:
-            origin.kill()
-
-    def _role(self, name: str, *settings: str) -> Role:
-        words = [*self._common(), "--set=log_json=true", *settings, "serve", name]
-        return Role(name, words, self.folder / f"{name}.log")
-
     def _push(self, build: Path, version: str) -> Figures:
-        self.say(f"push     {build.name} as version {version}")
         started = time.monotonic()
-        words: list[str | Path] = [
-            "push",
-            build,
-            "--title",
-            TITLE,
-            "--version",
-            version,
-            "--channel",
-            "live",
-        ]
-        report = self._run("packager", *words, "--json")
+        report = self.stage.push(build, version)
         return {**report, "seconds": round(time.monotonic() - started, 3)}
-
-    def _console(self, verb: str, edge_url: str, *words: str | Path) -> Figures:
-        self.say(f"{verb:8s} through the edge")
-        return self._run("console", verb, *words, "--edge", edge_url, "--json")
-
-    def _run(self, role: str, *words: str | Path) -> Figures:
-        done = run([*self._common(), *words], scratch=self.folder)
-        self.peak_rss_bytes[role] = max(self.peak_rss_bytes.get(role, 0), done.peak_rss_bytes)
-        return done.last_json()
-
-    def _compare(self, build: Path) -> None:
-        found = list(trees.differences(build, self._installed))
-        if found:
-            raise IntegrityError(
-                f"{len(found)} entries differ from {build}: {'; '.join(found[:5])}"
-            )
-        self.say(f"compare  identical to {build.name}")
-
-    def _common(self) -> list[str]:
-        return [f"--set=data={self.folder / 'data'}"]
