@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chunks.chunk_id import ChunkId
-from console.delta_plan import DEPTH_MAX, Patches, choose_patches, made_by, unmade_bases
 from console.patcher import Patcher, Spot, Stones, spots_of
 from console.releases import Releases
 from console.safe_paths import Folder
@@ -13,6 +12,14 @@ from console.seeds import Seed
 from console.staging import Staging
 from console.workers import Workers
 from manifests.delta_index import DeltaIndex
+from manifests.delta_plan import (
+    DEPTH_MAX,
+    Patches,
+    choose_patches,
+    made_by,
+    step_from,
+    unmade_bases,
+)
 from manifests.documents import DeltaRef, Release
 from manifests.model import Build
 
@@ -51,7 +58,7 @@ class DeltaSupply:
         left_size = int(build.chunks.stored_sizes[list(rows)].sum()) if rows else 0
         target = self._release.counter
         for _ in range(DEPTH_MAX):
-            ref = _step_from(refs, target, own_counter)
+            ref = step_from(refs, target, own_counter)
             if not wanted or ref is None or ref.index.size * WORTH_FACTOR > left_size:
                 break
             index = await releases.delta_index(self._release.title, ref.index, patience_s)
@@ -76,10 +83,3 @@ class DeltaSupply:
         for chunk_id, spot in spots_of(self._seeds, [index]).items():
             self._spots.setdefault(chunk_id, spot)
         self._stones.learn(index)
-
-
-def _step_from(refs: Sequence[DeltaRef], target: int, own_counter: int) -> DeltaRef | None:
-    """Return the set that leads to ``target``: from this console's release if there is one."""
-    leading = [ref for ref in refs if ref.target == target]
-    own = (ref for ref in leading if ref.base == own_counter)
-    return next(own, leading[0] if leading else None)

@@ -11,7 +11,6 @@ import numpy as np
 
 from chunks.chunk_id import Digest
 from chunks.plan import FIRST_REQUEST_SIZE
-from console.delta_plan import Patches
 from console.delta_supply import DeltaSupply
 from console.head_start import HeadStart, fetch_first
 from console.installed import write_installed
@@ -37,6 +36,7 @@ from console.speed import note_speed, read_speed, seconds_for
 from console.staging import Staging, staged_name
 from console.transfer import Transfer
 from kit.errors import OutOfSpace
+from manifests.delta_plan import Patches
 from manifests.documents import DeltaRef, Release
 from manifests.model import U32, Build
 from manifests.names import Channel

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from chunks.chunk_id import CHUNK_ID_SIZE, ChunkId, digest_of
 from chunks.delta import apply_delta
-from console.delta_plan import Step
 from console.durable import write_all
 from console.safe_paths import Folder
 from console.seeds import Seed, SeedReader, read_exactly, same_rows
@@ -21,6 +20,7 @@ from console.staging import Staging, Written
 from kit.buffers import Buffer
 from kit.errors import FormatError
 from manifests.delta_index import DeltaIndex
+from manifests.delta_plan import Step
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from chunks.chunker import CHUNK_SIZE_MIN
 from chunks.plan import FIRST_REQUEST_SIZE, RangeRequest, Wanted, range_requests
-from console.delta_plan import Patches
 from console.inventory import Inventory
 from console.layout import Layout, Mask, no_entries
 from console.seeds import Copies, Rows, Seed, copies_from
 from manifests.changes import content_of
+from manifests.delta_plan import Patches
 from manifests.documents import Root
 from manifests.model import Build, ChunkTable, Entry, Shard
 

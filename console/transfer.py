@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import numpy as np
 
 from chunks.plan import FIRST_REQUEST_SIZE, RangeRequest
-from console.delta_plan import DeltaRequest, Step
 from console.durable import sync_files
 from console.fetcher import Fetcher
 from console.journal import Journal, checkpoint_of
@@ -32,6 +31,7 @@ from kit.concurrency import MemoryGate
 from kit.errors import FormatError, NotFound, Unavailable
 from kit.telemetry import get_logger
 from manifests import locations
+from manifests.delta_plan import DeltaRequest, Step
 from manifests.model import Build
 from manifests.names import TitleId
 

@@ -82,9 +82,11 @@ async def add_deltas(
         Unavailable: The storage did not answer.
     """
     releases = await store.releases()
-    to = _find(store.title, releases, target)
+    to = find_release(store.title, releases, target)
     since = (
-        _before(store.title, releases, to) if base is None else _find(store.title, releases, base)
+        _before(store.title, releases, to)
+        if base is None
+        else find_release(store.title, releases, base)
     )
     if since.root == to.root:
         raise Conflict(
@@ -155,7 +157,12 @@ def _leads(found: DeltaSet, base: Release, target: Release) -> bool:
     return (found.base, found.target) == (base.counter, target.counter)
 
 
-def _find(title: TitleId, releases: Sequence[Release], which: str | int | None) -> Release:
+def find_release(title: TitleId, releases: Sequence[Release], which: str | int | None) -> Release:
+    """Return the release with this counter, the newest of this version, or the newest of all.
+
+    Raises:
+        NotFound: There is none.
+    """
     for release in reversed(releases):
         if which is None or which in (release.counter, release.version):
             return release

@@ -11,7 +11,8 @@ from rich.table import Table
 from kit.clock import SystemClock
 from kit.errors import Conflict, NotFound
 from manifests.documents import DeltaSet
-from packager.deltas import DeltaReport, add_deltas
+from packager.delta_report import Way, ways_to
+from packager.deltas import DeltaReport, add_deltas, find_release
 from packager.patches import DeltaTally
 from playhead.cli.terminal import (
     duration_text,
@@ -83,6 +84,39 @@ def list_sets(settings: Settings, title: str, as_json: bool) -> None:
         sizes = size_text(each.size), size_text(each.plain_size)
         table.add_row(str(each.base), str(each.target), f"{each.count:,}", *sizes, f"{ratio:.0%}")
     output.print(table)
+
+
+@deltas.command()
+@click.argument("title")
+@click.option("--to", "target", help="A version, or `@` and a counter; default: the newest.")
+@json_option
+@click.pass_obj
+@reports_errors
+def report(settings: Settings, title: str, target: str | None, as_json: bool) -> None:
+    """Say what an update of TITLE costs from each older build, and which sets would pay."""
+
+    async def run() -> list[Way]:
+        async with publisher(settings, title, waiting_for) as desk:
+            releases = await desk.store.releases()
+            which = None if target is None else which_release(target)
+            newest = find_release(desk.store.title, releases, which)
+            return await ways_to(desk.store, newest, releases)
+
+    ways = asyncio.run(run())
+    if as_json:
+        print_json(ways)
+        return
+    table = Table(
+        "from", "version", "update", "without deltas", "deltas", "in a row", "own set", box=None
+    )
+    for way in ways:
+        own = "" if way.own_set_size is None else f"about {size_text(way.own_set_size)}"
+        row = (str(way.base), way.version, size_text(way.size), size_text(way.plain_size))
+        table.add_row(*row, f"{way.delta_count:,}", str(way.depth), own)
+    output.print(table)
+    for way in ways:
+        if way.would_pay:
+            output.print(f"would pay: playhead deltas add {title} --from @{way.base}")
 
 
 async def add_after_push(

@@ -16,6 +16,7 @@ from chunks.chunk_id import ChunkId
 from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX, Method
 from chunks.plan import RangeRequest, Wanted, range_requests
 from manifests.delta_index import DeltaIndex, StoredDelta
+from manifests.documents import DeltaRef
 from manifests.model import Build, BundleRef
 
 DEPTH_MAX = 3
@@ -284,6 +285,13 @@ class _Choice:
     def _bases(self, key: _Key) -> list[ChunkId]:
         index = self._indexes[key[0]]
         return [index.all_ids[row] for row in index.base_rows(key[1]).tolist()]
+
+
+def step_from(refs: Sequence[DeltaRef], target: int, own_counter: int) -> DeltaRef | None:
+    """Return the set that leads to release ``target``: from one's own release if there is one."""
+    leading = [ref for ref in refs if ref.target == target]
+    own = (ref for ref in leading if ref.base == own_counter)
+    return next(own, leading[0] if leading else None)
 
 
 def unmade_bases(
