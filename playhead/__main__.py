@@ -14,6 +14,7 @@ from playhead.settings import Settings
 
 COMMANDS = {
     "demo": "playhead.cli.demo:demo",
+    "explain": "playhead.cli.explain:explain",
     "install": "playhead.cli.player:install",
     "promote": "playhead.cli.publisher:promote",
     "push": "playhead.cli.publisher:push",

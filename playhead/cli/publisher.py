@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from kit.clock import SystemClock
-from kit.units import Seconds
+from kit.units import Seconds, size_text
 from manifests import names
 from packager.explain import Explanation
 from packager.layout import load_layout
@@ -34,7 +34,6 @@ from playhead.cli.terminal import (
     progress_bar,
     rate_text,
     reports_errors,
-    size_text,
 )
 from playhead.publishing import publisher
 from playhead.settings import Settings
@@ -73,7 +72,7 @@ def push(
     """Publish FOLDER as a release of a title, and point a channel to it."""
 
     async def run() -> PushReport:
-        async with publisher(settings, title, _waiting) as desk:
+        async with publisher(settings, title, waiting) as desk:
             request = PushRequest(
                 source=folder,
                 version=names.version(version),
@@ -86,7 +85,11 @@ def push(
             )
             with progress_bar(as_json=as_json) as bar:
                 return await push_folder(
-                    desk.store, request, lock=desk.lock, clock=SystemClock(), display=_Bar(bar)
+                    desk.store,
+                    request,
+                    lock=desk.lock,
+                    clock=SystemClock(),
+                    display=ProgressOnBar(bar, "push"),
                 )
 
     report = asyncio.run(run())
@@ -107,7 +110,7 @@ def releases(settings: Settings, title: str, as_json: bool) -> None:
     """List the releases of TITLE, newest first, and the channels that play them."""
 
     async def run() -> list[ReleaseRow]:
-        async with publisher(settings, title, _waiting) as desk:
+        async with publisher(settings, title, waiting) as desk:
             return await list_releases(desk.store)
 
     rows = asyncio.run(run())
@@ -140,9 +143,9 @@ def promote(settings: Settings, title: str, release: str, channel: str, as_json:
     """Point a channel forward to RELEASE of TITLE: a version, or `@` and a counter."""
 
     async def run() -> Move:
-        async with publisher(settings, title, _waiting) as desk, desk.lock:
+        async with publisher(settings, title, waiting) as desk, desk.lock:
             return await promote_release(
-                desk.store, desk.lock, _which(release), names.channel(channel)
+                desk.store, desk.lock, which_release(release), names.channel(channel)
             )
 
     _print_move(asyncio.run(run()), as_json=as_json)
@@ -161,8 +164,8 @@ def rollback(
     """Make a channel of TITLE play an older build again, as a new release."""
 
     async def run() -> Move:
-        async with publisher(settings, title, _waiting) as desk, desk.lock:
-            to = None if release is None else _which(release)
+        async with publisher(settings, title, waiting) as desk, desk.lock:
+            to = None if release is None else which_release(release)
             return await roll_back(
                 desk.store, desk.lock, names.channel(channel), to, clock=SystemClock()
             )
@@ -195,7 +198,7 @@ def sweep(
         chosen = msgspec.structs.replace(chosen, grace=_duration(grace))
 
     async def run() -> SweepPlan:
-        async with publisher(settings, title, _waiting) as desk, desk.lock:
+        async with publisher(settings, title, waiting) as desk, desk.lock:
             plan = await plan_sweep(desk.store, desk.lock, chosen)
             if not dry_run:
                 await carry_out(desk.store, desk.lock, plan)
@@ -225,22 +228,25 @@ def sweep(
     )
 
 
-class _Bar:
-    """Shows a push on a progress bar."""
+class ProgressOnBar:
+    """Shows a push, or what reads folders as one does, on a progress bar."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: Progress, verb: str) -> None:
         self._bar = bar
-        self._task = bar.add_task("push", total=None)
+        self._task = bar.add_task(verb, total=None)
 
     def show(self, progress: PushProgress) -> None:
+        """Take in a moment."""
         self._bar.update(self._task, completed=progress.done_size, total=progress.total_size)
 
 
-def _waiting(rival: Rival) -> None:
+def waiting(rival: Rival) -> None:
+    """Say for whom a publisher waits."""
     errors.print(f"waiting for {rival}")
 
 
-def _which(text: str) -> str | int:
+def which_release(text: str) -> str | int:
+    """Return what names a release: a counter if ``text`` is `@` and a number, else a version."""
     return int(text[1:]) if text.startswith("@") and text[1:].isdigit() else text
 
 

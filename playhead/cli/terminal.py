@@ -58,15 +58,6 @@ def print_figures(figures: Mapping[str, str]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
-def size_text(size: float) -> str:
-    """Return a number of bytes as people read it: ``1.4 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 def rate_text(size: float, seconds: float) -> str:
     """Return a throughput: ``312 MB/s``."""
     return f"{size / max(seconds, 1e-9) / 1e6:.0f} MB/s"
