@@ -8,6 +8,7 @@ before: as much of it as there was is *changed*, what goes beyond is *new*.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ import numpy as np
 
 from manifests.changes import Change, EntryChange, entry_changes
 from manifests.model import U64, Build, Entry, Piece, Shard, index_at, starts_of
+
+_NUMBERS = re.compile(r"[0-9a-f]{6,}|[0-9]+")
 
 
 class SpanKind(Enum):
@@ -93,7 +96,8 @@ class FileComparison:
     group: str
     change: Change
     old_path: str
-    """What it is compared with: the same path, the file it was renamed from, or nothing."""
+    """What it is compared with: the same path, a removed file that most of its bytes come from or
+    whose name differs in numbers only, or nothing."""
     old_size: int
     size: int
     spans: tuple[Span, ...]
@@ -213,6 +217,10 @@ class _Comparer:
         self._stored_sizes = new.chunks.stored_sizes
         self._sizes = new.chunks.sizes
         self._removed = removed
+        self._removed_names: dict[str, list[Entry]] = {}
+        for path, entry in removed.items():
+            if entry.kind.is_file:
+                self._removed_names.setdefault(_without_numbers(path), []).append(entry)
         self._counted = np.zeros(len(new.chunks), dtype=np.bool_)
 
     def compared(self, shard: Shard, index: int, change: EntryChange) -> FileComparison:
@@ -221,7 +229,7 @@ class _Comparer:
         pieces = list(shard.pieces_of_entry(index))
         old_path = "" if old is None else old.path
         spans = self._spans(pieces, old_path)
-        if old is None and (found := self._renamed_from(spans, entry.size)) is not None:
+        if old is None and (found := self._renamed_from(spans, entry)) is not None:
             old, old_path = found, found.path
         old_size = 0 if old is None else old.size
         return FileComparison(
@@ -235,16 +243,17 @@ class _Comparer:
             download_size=self._download_size(pieces),
         )
 
-    def _renamed_from(self, spans: Sequence[Span], size: int) -> Entry | None:
-        """Return the removed file that most of these spans come from, if there is one."""
+    def _renamed_from(self, spans: Sequence[Span], entry: Entry) -> Entry | None:
+        """Return the removed file that this one was: by its bytes, or else by its name."""
         sources = Counter[str]()
         for span in spans:
             if span.kind is SpanKind.MOVED:
                 sources[span.old_path] += span.size
         for path, found in sources.most_common(1):
-            if path in self._removed and 2 * found >= size:
+            if path in self._removed and 2 * found >= entry.size:
                 return self._removed[path]
-        return None
+        namesakes = self._removed_names.get(_without_numbers(entry.path), [])
+        return namesakes[0] if len(namesakes) == 1 else None
 
     def _spans(self, pieces: Sequence[Piece], old_path: str) -> list[Span]:
         """Return the spans of a file, merged; what is not in the older build is still all new."""
@@ -305,6 +314,12 @@ class _Comparer:
             if end == size:
                 self._counted[piece.row] = True
         return total
+
+
+def _without_numbers(path: str) -> str:
+    """Return ``path`` with versions and digests left out: ``lib-1.2/a-9f86d081.so`` is the next
+    build's ``lib-1.3/a-60303ae2.so``."""
+    return _NUMBERS.sub("#", path)
 
 
 def _continues(before: Span, after: Span) -> bool:

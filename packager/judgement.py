@@ -23,7 +23,7 @@ from packager.archives import compare_zips, opened, zip_members
 from packager.causes import Cause, Confidence, Verdict
 from packager.comparison import Comparison, FileComparison, Span, SpanKind
 from packager.formats import ZIP, FileFormat, FileKind, format_of
-from packager.likeness import differences, entropy_bits, likeness, steps
+from packager.likeness import alternations, differences, entropy_bits, likeness, steps
 from packager.samples import Samples, WindowPair
 
 STAMPED_COUNT_MIN = 5
@@ -46,6 +46,15 @@ NOISE_SIZE_MIN = 16 << 10
 PACK_SIZE_MIN = 1 << 20
 """A smaller file cannot shift much."""
 
+TABLE_ROWS_MIN = 32
+"""Numbers that changed between names that did not; a paragraph put in front has one or two."""
+
+_MARKS = {
+    "at": "a few bytes that changed, at the same distance from the start of each",
+    "end": "a few bytes that changed, at the same distance from the end of each",
+    "which": "the same few bytes, which were replaced by the same others in each",
+}
+
 UNLIKE = 0.02
 """Below this two stretches have no more in common than any two of their kind."""
 
@@ -67,7 +76,6 @@ class _Stamped:
 
     file: FileComparison
     marks: frozenset[tuple[str, object]]
-    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,40 +197,35 @@ def _stamp_of(file: FileComparison, samples: Samples) -> _Stamped | None:
     if file.old_size != file.size or sum(span.size for span in spans) > STAMPED_READ_MAX:
         return None
     marks: set[tuple[str, object]] = set()
-    places: list[int] = []
+    count = 0
     for span in spans:
         pair = samples.pair(file, span.start, span.start, span.size)
         if len(pair.old) != len(pair.new):
             return None
         for start, end in differences(pair.old, pair.new):
-            places.append(span.start + start)
+            count += 1
             marks.add(("at", span.start + start))
-            marks.add(("before the end", file.size - span.start - start))
-            marks.add(("bytes", (pair.old[start:end], pair.new[start:end])))
-            if end - start > STAMP_SIZE_MAX or len(places) > STAMPS_PER_FILE_MAX:
+            marks.add(("end", file.size - span.start - start))
+            marks.add(("which", (pair.old[start:end], pair.new[start:end])))
+            if end - start > STAMP_SIZE_MAX or count > STAMPS_PER_FILE_MAX:
                 return None
-    return _Stamped(file, frozenset(marks), min(places)) if places else None
+    return _Stamped(file, frozenset(marks)) if marks else None
 
 
 def _stamps(stamped: Sequence[_Stamped], left: list[FileComparison]) -> Iterator[Verdict]:
     """Yield verdicts on files that bear the same mark as many others; the rest goes to ``left``."""
     counts = Counter(mark for found in stamped for mark in found.marks)
     for found in stamped:
-        mark = max(found.marks, key=lambda mark: (counts[mark], mark[0] == "at"))
+        mark = max(found.marks, key=lambda mark: (counts[mark], mark[0] != "which"))
         if counts[mark] < STAMPED_COUNT_MIN:
             left.append(found.file)
             continue
-        seen = (
-            f"in {counts[mark]:,} files the same few bytes were replaced by the same others"
-            if mark[0] == "bytes"
-            else f"{counts[mark]:,} files kept their size and differ in a few bytes at the same"
-            f" place: in this one at byte {found.place:,}"
-        )
+        seen = f"{counts[mark]:,} files are as before but for {_MARKS[mark[0]]}"
         yield _verdict(found.file, Cause.STAMPS, Confidence.LIKELY, seen)
 
 
 def _verdicts_on(file: FileComparison, samples: Samples) -> Iterator[Verdict]:
-    if file.old_path and file.change is Change.ADDED:
+    if file.old_path and file.change is Change.ADDED and file.sizes.moved:
         # What it was before costs nothing; what was edited besides is judged below.
         name = _name_verdict(file.path, file.old_path, file)
         yield Verdict(file.path, name.cause, Confidence.LIKELY, 0, name.evidence, file.sizes.moved)
@@ -364,8 +367,9 @@ def _by_spans(file: FileComparison, looks: _Looks | None) -> list[Verdict]:
     if looks is not None and looks.likeness <= 2 * UNLIKE and share >= 0.5:
         seen = f"{share:.0%} of it changed, and nothing of that is like what stood there before"
         return [_verdict(file, Cause.NEW_CONTENT, Confidence.LIKELY, seen)]
-    if _is_shifted(file, within):
-        return _shifted(file, within, looks)
+    is_table = looks is None or alternations(*_front(looks)) >= TABLE_ROWS_MIN
+    if _is_shifted(file, within) and is_table:
+        return _shifted(file, within, is_read=looks is not None)
     seen = f"{share:.0%} of it lie in chunks that changed"
     if looks is None:
         return [_verdict(file, Cause.EDITED, Confidence.POSSIBLE, f"{seen} (not looked into)")]
@@ -385,7 +389,7 @@ def _is_shifted(file: FileComparison, within: Sequence[Span]) -> bool:
     )
 
 
-def _shifted(file: FileComparison, within: Sequence[Span], looks: _Looks | None) -> list[Verdict]:
+def _shifted(file: FileComparison, within: Sequence[Span], *, is_read: bool) -> list[Verdict]:
     """Split the cost of a file into that of its front and that of edits behind it."""
     front = 0
     for span in file.spans:
@@ -397,8 +401,7 @@ def _shifted(file: FileComparison, within: Sequence[Span], looks: _Looks | None)
     shifts = sorted({span.shift for span in within if span.shift})
     by = f"{shifts[0]:+,} bytes" if len(shifts) == 1 else f"{len(shifts)} different distances"
     seen = f"its first {front >> 10:,} KiB changed, and what follows is shifted by {by}"
-    is_table = looks is not None and UNLIKE < likeness(*_front(looks)) < 1
-    sure = Confidence.LIKELY if is_table and len(shifts) > 1 else Confidence.POSSIBLE
+    sure = Confidence.LIKELY if is_read else Confidence.POSSIBLE
     found = [Verdict(file.path, Cause.SHIFTED, sure, cost, seen, file.sizes.moved)]
     if cost < file.download_size:
         rest = f"{total - front:,} bytes behind its front changed"

@@ -19,8 +19,9 @@ GRAM_SIZE = 8
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: multiplied by it, the top bits depend on all bits."""
 
-RUN_MIN = 3
-"""Grams that must agree on a shift. One that occurs elsewhere by chance has no company."""
+RUN_MIN = 16
+"""Grams that must agree on a shift: about 256 bytes. Tables of names and numbers hold shorter
+stretches that occur elsewhere by chance."""
 
 JOIN_SIZE = 8
 """Differences closer than this are one: the bytes of a changed number may agree in between."""
@@ -61,6 +62,15 @@ def likeness(old: bytes, new: bytes) -> float:
     if not len(chosen):
         return 1.0 if new in old else 0.0
     return float(np.isin(chosen, _chosen(old)[0]).mean())
+
+
+def alternations(old: bytes, new: bytes) -> int:
+    """Return how often ``new`` passes from bytes that ``old`` holds to others, or back.
+
+    Text put before other text does once or twice; a table whose numbers changed, in every line.
+    """
+    is_known = np.isin(_chosen(new)[0], _chosen(old)[0])
+    return int(np.count_nonzero(is_known[1:] != is_known[:-1]))
 
 
 def differences(old: bytes, new: bytes) -> list[tuple[int, int]]:

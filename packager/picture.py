@@ -24,6 +24,8 @@ ROWS_MAX = 200
 
 STRIP_WIDTH = 1000
 
+LABEL_HEIGHT = 20
+
 LETTER_WIDTH = 7.2
 """Of a letter in the map's units: the page's type is narrower."""
 
@@ -45,7 +47,11 @@ class Tile:
 class GroupBox:
     """An install group in the map, with its tiles."""
 
-    name: str
+    box: Rectangle
+    label: str
+    """Its name, or as much of it as there is room for."""
+    is_labelled: bool
+    """Whether there is room above its tiles, and another group to tell it from."""
     tiles: tuple[Tile, ...]
 
 
@@ -102,9 +108,21 @@ def _group_boxes(report: PatchReport) -> list[GroupBox]:
     boxes = lay_out([group.sizes.download for group in groups], area)
     total = report.sizes.download
     return [
-        GroupBox(group.name, tuple(_tiles(report, group.name, box, total)))
+        _group_box(report, group.name, box, is_alone=len(groups) == 1, total=total)
         for group, box in zip(groups, boxes, strict=True)
     ]
+
+
+def _group_box(
+    report: PatchReport, name: str, box: Rectangle, *, is_alone: bool, total: int
+) -> GroupBox:
+    letters = int(box.width / LETTER_WIDTH)
+    is_labelled = not is_alone and letters >= 4 and box.height >= 3 * LABEL_HEIGHT
+    label = name if len(name) <= letters else f"{name[: letters - 1]}\N{HORIZONTAL ELLIPSIS}"
+    area = box
+    if is_labelled:
+        area = Rectangle(box.x, box.y + LABEL_HEIGHT, box.width, box.height - LABEL_HEIGHT)
+    return GroupBox(box, label, is_labelled, tuple(_tiles(report, name, area, total)))
 
 
 def _tiles(report: PatchReport, group: str, area: Rectangle, total: int) -> list[Tile]:

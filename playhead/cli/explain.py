@@ -10,7 +10,6 @@ from rich.table import Table
 
 from kit.clock import SystemClock
 from kit.units import size_text
-from packager.comparison import Sizes
 from packager.explaining import explain_folders, explain_releases
 from packager.layout import load_layout
 from packager.patch_report import PatchReport
@@ -107,6 +106,9 @@ def _print(report: PatchReport) -> None:
     if report.files:
         output.print()
         output.print(_files(report))
+    left = len(report.files) - FILES_SHOWN_MAX
+    if left > 0:
+        output.print(f"and {left:,} more")
     _print_findings(report)
     output.print(
         f"\nLooked at {size_text(report.read_size)} of bytes, in"
@@ -115,37 +117,37 @@ def _print(report: PatchReport) -> None:
 
 
 def _groups(report: PatchReport) -> Table:
-    table = _table("install group", "files", "changed")
+    table = _table("download", "new", "changed", "moved", "unchanged", "files", "group")
     rows = [(g.name, g.file_count, g.changed_count, g.sizes) for g in report.groups]
     if len(rows) > 1:
-        rows.append(("all", sum(r[1] for r in rows), sum(r[2] for r in rows), report.sizes))
+        rows.append(("(all)", sum(r[1] for r in rows), sum(r[2] for r in rows), report.sizes))
     for name, file_count, changed_count, sizes in rows:
-        table.add_row(name, f"{file_count:,}", f"{changed_count:,}", *_size_cells(sizes))
+        parts = (sizes.download, sizes.new, sizes.changed, sizes.moved, sizes.unchanged)
+        table.add_row(*map(size_text, parts), f"{changed_count:,} of {file_count:,}", name)
     return table
 
 
 def _files(report: PatchReport) -> Table:
-    table = _table("costliest files", "size", "cause")
+    table = _table("download", "size", "new", "changed", "moved", "why", "file")
+    numbers = {finding.cause: str(number) for number, finding in enumerate(report.findings, 1)}
     for file in report.files[:FILES_SHOWN_MAX]:
-        cause = "" if file.cause is None else file.cause.value
-        table.add_row(file.path, size_text(file.size), cause, *_size_cells(file.sizes))
-    left = len(report.files) - FILES_SHOWN_MAX
-    if left > 0:
-        table.add_row(f"and {left:,} more")
+        shares = (file.sizes.new, file.sizes.changed, file.sizes.moved)
+        table.add_row(
+            size_text(file.sizes.download),
+            size_text(file.size),
+            *(f"{share / max(file.size, 1):.0%}" for share in shares),
+            "" if file.cause is None else numbers[file.cause],
+            file.path,
+        )
     return table
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None)
-    table.add_column(columns[0], overflow="fold")
-    for column in (*columns[1:], "new", "changed", "moved", "unchanged", "download"):
+    table = Table(box=None, pad_edge=False)
+    for column in columns[:-1]:
         table.add_column(column, justify="right", no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
     return table
-
-
-def _size_cells(sizes: Sizes) -> list[str]:
-    parts = (sizes.new, sizes.changed, sizes.moved, sizes.unchanged, sizes.download)
-    return [size_text(part) if part else "-" for part in parts]
 
 
 def _print_findings(report: PatchReport) -> None:
