@@ -76,6 +76,24 @@ def arrange(files: Sequence[ScannedFile], layout: Layout | None) -> list[Planned
     """
     if layout is None:
         return [PlannedGroup(ONLY_GROUP, tuple(files))]
+    groups = _grouped(files, layout)
+    *_, rest = groups
+    _check(groups if rest.files else groups[:-1], rest.files if layout.strict else ())
+    return groups if rest.files else groups[:-1]
+
+
+def arrange_loosely(files: Sequence[ScannedFile], layout: Layout | None) -> list[PlannedGroup]:
+    """Do as :func:`arrange` does, for a build that was made before ``layout`` was written.
+
+    A group that no file belongs to is left out, and nothing is strict.
+    """
+    if layout is None:
+        return arrange(files, None)
+    return [group for group in _grouped(files, layout) if group.files]
+
+
+def _grouped(files: Sequence[ScannedFile], layout: Layout) -> list[PlannedGroup]:
+    """Return all groups of ``layout``, and last what no pattern matches, empty or not."""
     places = _places(layout)
     buckets: list[list[ScannedFile]] = [[] for _ in places]
     rest: list[ScannedFile] = []
@@ -86,10 +104,7 @@ def arrange(files: Sequence[ScannedFile], layout: Layout | None) -> list[Planned
     for index, group in enumerate(layout.group):
         chosen = (b for b, (owner, _) in zip(buckets, places, strict=True) if owner == index)
         groups.append(PlannedGroup(group.name, tuple(file for bucket in chosen for file in bucket)))
-    if rest and not layout.strict:
-        groups.append(PlannedGroup(REST_GROUP, tuple(rest)))
-    _check(groups, rest if layout.strict else ())
-    return groups
+    return [*groups, PlannedGroup(REST_GROUP, tuple(rest))]
 
 
 def _places(layout: Layout) -> list[_Place]:

@@ -84,6 +84,7 @@ class Pipeline:
         clock: Clock,
         display: ProgressDisplay,
         workers: int | None = None,
+        pack: Callable[[Buffer], Buffer] = codec.pack,
     ) -> None:
         """Prepare a run.
 
@@ -95,6 +96,7 @@ class Pipeline:
             clock: Times the stages.
             display: Is shown the progress.
             workers: Threads that hash and compress; by default one for each core.
+            pack: Makes of a chunk's plain bytes what is stored.
         """
         self.seconds = StageSeconds()
         self.tally = Tally()
@@ -105,6 +107,7 @@ class Pipeline:
         self._total_size = total_size
         self._clock = clock
         self._display = display
+        self._pack_chunk = pack
         worker_count = workers or core_count()
         self._reading = ThreadPoolExecutor(1, "read")
         self._accounting = ThreadPoolExecutor(1, "account")
@@ -158,7 +161,7 @@ class Pipeline:
             items = await loop.run_in_executor(self._accounting, self._ledger.enter, window)
             chunks = [item for item in items if isinstance(item, NewChunk)]
             packing = loop.run_in_executor(
-                self._workers, self._timed, _compress, window.buffer, chunks
+                self._workers, self._timed, self._compress, window.buffer, chunks
             )
             self._entered.put_nowait(_Entered(window, items, packing))
         self._entered.put_nowait(None)
@@ -203,6 +206,10 @@ class Pipeline:
             PushProgress(self.tally.done_size, self._total_size, self.tally.uploaded_size, path)
         )
 
+    def _compress(self, buffer: bytearray, chunks: Sequence[NewChunk]) -> list[Buffer]:
+        view = memoryview(buffer)
+        return [self._pack_chunk(view[chunk.start : chunk.end]) for chunk in chunks]
+
     def _timed(self, call: Callable[..., T], *args: object) -> tuple[T, float]:
         started_s = self._clock.monotonic()
         return call(*args), self._clock.monotonic() - started_s
@@ -221,8 +228,3 @@ def _hash(window: Window) -> None:
             for size in part.sizes:
                 part.digests.append(digest_of(view[start : start + size]))
                 start += size
-
-
-def _compress(buffer: bytearray, chunks: Sequence[NewChunk]) -> list[Buffer]:
-    view = memoryview(buffer)
-    return [codec.pack(view[chunk.start : chunk.end]) for chunk in chunks]

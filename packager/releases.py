@@ -75,7 +75,7 @@ async def promote(store: TitleStore, lock: WriterLock, which: str | int, channel
         IntegrityError, FormatError: Its root is damaged; the channel stays where it is.
     """
     releases, heads = await _releases_and_heads(store)
-    chosen = _find(store.title, releases, which)
+    chosen = find_release(store.title, releases, which)
     current = next((head for head in heads if head.channel == channel), None)
     if current is not None and current.release.counter > chosen.counter:
         raise Conflict(
@@ -114,7 +114,9 @@ async def rollback(
         raise NotFound(f"title {store.title} has no channel {channel}")
     at = current.release
     target = (
-        _previous(store.title, releases, at) if to is None else _find(store.title, releases, to)
+        _previous(store.title, releases, at)
+        if to is None
+        else find_release(store.title, releases, to)
     )
     if target.root == at.root:
         return Move(current, is_new=False)
@@ -142,8 +144,12 @@ async def _releases_and_heads(store: TitleStore) -> tuple[list[Release], list[He
     return releases, heads
 
 
-def _find(title: TitleId, releases: Sequence[Release], which: str | int) -> Release:
-    """Return the release with this counter, or the newest of this version."""
+def find_release(title: TitleId, releases: Sequence[Release], which: str | int) -> Release:
+    """Return the release with this counter (a number), or the newest of this version (text).
+
+    Raises:
+        NotFound: There is none among ``releases``.
+    """
     for release in reversed(releases):
         if which == (release.counter if isinstance(which, int) else release.version):
             return release

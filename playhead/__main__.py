@@ -15,6 +15,7 @@ from playhead.settings import Settings
 COMMANDS = {
     "deltas": "playhead.cli.deltas:deltas",
     "demo": "playhead.cli.demo:demo",
+    "explain": "playhead.cli.explain:explain",
     "install": "playhead.cli.player:install",
     "promote": "playhead.cli.publisher:promote",
     "push": "playhead.cli.publisher:push",

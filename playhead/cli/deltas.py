@@ -10,6 +10,7 @@ from rich.table import Table
 
 from kit.clock import SystemClock
 from kit.errors import Conflict, NotFound
+from kit.units import size_text
 from manifests.documents import DeltaSet
 from packager.delta_report import Way, ways_to
 from packager.deltas import DeltaReport, add_deltas, find_release
@@ -24,7 +25,6 @@ from playhead.cli.terminal import (
     progress_bar,
     rate_text,
     reports_errors,
-    size_text,
     waiting_for,
     which_release,
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from kit.units import size_text
 from playhead.cli.terminal import (
     duration_text,
     errors,
@@ -13,7 +14,6 @@ from playhead.cli.terminal import (
     print_json,
     rate_text,
     reports_errors,
-    size_text,
 )
 from playhead.demo import DemoReport, run_demo
 

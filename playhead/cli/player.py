@@ -19,7 +19,7 @@ from console.progress import Event, Moved, Observer, Planned, Playable
 from console.reports import Report
 from kit.errors import IntegrityError, SettingsError
 from kit.http_client import HttpClient
-from kit.units import ByteSize
+from kit.units import ByteSize, size_text
 from manifests import names
 from playhead.cli.terminal import (
     duration_text,
@@ -31,7 +31,6 @@ from playhead.cli.terminal import (
     progress_bar,
     rate_text,
     reports_errors,
-    size_text,
 )
 from playhead.settings import Settings
 

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from kit.clock import SystemClock
-from kit.units import Seconds
+from kit.units import Seconds, size_text
 from manifests import names
 from packager.explain import Explanation
 from packager.layout import load_layout
@@ -34,7 +34,6 @@ from playhead.cli.terminal import (
     progress_bar,
     rate_text,
     reports_errors,
-    size_text,
     waiting_for,
     which_release,
 )
@@ -98,7 +97,11 @@ def push(
             )
             with progress_bar(as_json=as_json) as bar:
                 report = await push_folder(
-                    desk.store, request, lock=desk.lock, clock=SystemClock(), display=_Bar(bar)
+                    desk.store,
+                    request,
+                    lock=desk.lock,
+                    clock=SystemClock(),
+                    display=ProgressOnBar(bar, "push"),
                 )
             before, now = report.previous_counter, report.counter
             if no_deltas or wait_deltas or before is None or now is None or before == now:
@@ -244,14 +247,15 @@ def sweep(
     )
 
 
-class _Bar:
-    """Shows a push on a progress bar."""
+class ProgressOnBar:
+    """Shows a push, or what reads folders as one does, on a progress bar."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: Progress, verb: str) -> None:
         self._bar = bar
-        self._task = bar.add_task("push", total=None)
+        self._task = bar.add_task(verb, total=None)
 
     def show(self, progress: PushProgress) -> None:
+        """Take in a moment."""
         self._bar.update(self._task, completed=progress.done_size, total=progress.total_size)
 
 

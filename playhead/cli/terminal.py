@@ -68,15 +68,6 @@ def which_release(text: str) -> str | int:
     return int(text[1:]) if text.startswith("@") and text[1:].isdigit() else text
 
 
-def size_text(size: float) -> str:
-    """Return a number of bytes as people read it: ``1.4 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 def rate_text(size: float, seconds: float) -> str:
     """Return a throughput: ``312 MB/s``."""
     return f"{size / max(seconds, 1e-9) / 1e6:.0f} MB/s"

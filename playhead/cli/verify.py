@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from kit.errors import IntegrityError
+from kit.units import size_text
 from packager.verify import Progress, Verdict
 from packager.verify import verify as verify_title
 from playhead.cli.player import verify_folder
@@ -19,7 +20,6 @@ from playhead.cli.terminal import (
     print_json,
     progress_bar,
     reports_errors,
-    size_text,
 )
 from playhead.publishing import publisher
 from playhead.settings import Settings

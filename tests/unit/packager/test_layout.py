@@ -8,7 +8,7 @@ import pytest
 
 from kit.errors import InvalidInput
 from packager.ignore_rules import IgnoreRules
-from packager.layout import Layout, arrange, load_layout
+from packager.layout import Layout, arrange, arrange_loosely, load_layout
 from packager.scan import ScannedFile, scan
 
 
@@ -80,6 +80,25 @@ def test_group_without_files_is_refused(folder: Path) -> None:
     layout = layout_of(folder, '[[group]]\nname = "launch"\nfiles = ["typo.pak"]')
     with pytest.raises(InvalidInput, match="group 'launch' is empty"):
         arrange(files, layout)
+
+
+def test_build_from_before_a_layout_lacks_its_new_groups_and_is_not_refused(folder: Path) -> None:
+    files = scanned(folder, "a.pak", "readme")
+    layout = layout_of(
+        folder,
+        """
+        strict = true
+        [[group]]
+        name = "launch"
+        files = ["boot.pak"]
+        [[group]]
+        name = "levels"
+        files = ["*.pak"]
+        """,
+    )
+    groups = arrange_loosely(files, layout)
+    assert [group.name for group in groups] == ["levels", "rest"]
+    assert [group.name for group in arrange_loosely(files, None)] == ["game"]
 
 
 @pytest.mark.parametrize(
