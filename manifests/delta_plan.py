@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from chunks.chunk_id import ChunkId
-from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX, Method
+from chunks.delta import FLAT_BASE_SIZE_MAX, FLAT_TARGET_SIZE_MAX, Method
 from chunks.plan import RangeRequest, Wanted, range_requests
 from manifests.delta_index import DeltaIndex, StoredDelta
 from manifests.documents import DeltaRef
@@ -55,7 +55,7 @@ class Step:
         the delta opens to, and target; an archive holds the latter twice."""
         open_size = min(2 * self.delta.size, self.target_size) + self.target_size
         if self.delta.method is Method.UNFOLDED:
-            open_size += BASE_SIZE_MAX + 2 * TARGET_SIZE_MAX
+            open_size += FLAT_BASE_SIZE_MAX + 2 * FLAT_TARGET_SIZE_MAX
         return self.base_size + max(self.base_size, open_size)
 
 

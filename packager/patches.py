@@ -1,7 +1,7 @@
 """Make the deltas that lead from one published build to another, and store them.
 
     sources   for each chunk that is new, the old chunks it may be made of
-    runs      neighbours with like sources, up to 8 MiB, become one delta
+    runs      neighbours with like sources, up to 16 MiB, become one delta
     encode    any worker; the smallest of several methods while the time allows, then a quick one
     pack      in order, what pays, into bundles; each is noted in a journal once it is stored
     index     last, so that whoever can see it can fetch all of it
@@ -26,7 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunks.chunk_id import CHUNK_ID_SIZE, ChunkId, Digest
-from chunks.delta import BASE_SIZE_MAX, Delta, Effort, Method, make_delta
+from chunks.delta import (
+    BASE_SIZE_MAX,
+    DELTA_SIZE_MAX,
+    TARGET_SIZE_MAX,
+    Delta,
+    Effort,
+    Method,
+    make_delta,
+)
 from chunks.delta_bundle import DeltaBundleWriter, PackedDelta
 from kit.clock import Clock
 from kit.concurrency import core_count, in_order, to_its_end
@@ -41,9 +49,8 @@ from packager.delta_journal import DeltaJournal, JournaledDelta, name_of_delta
 from packager.delta_sources import Sources, find_sources
 from packager.title_store import TitleStore
 
-RUN_SIZE_MAX = 8 << 20
-"""Plain bytes made by one delta. With 4 MiB a recompiled engine takes 0.5 % more, with 16 MiB a
-hotfix of small libraries 1 % less; a console holds target and base while it applies a delta."""
+ALONE_SIZE_MAX = 8 << 20
+"""Plain bytes packed together that have no base: more would not fit the packer's window."""
 
 DENSE_RUN_SIZE_MAX = 2 << 20
 DENSE_BASE_SIZE_MAX = 5 << 20
@@ -53,8 +60,8 @@ SAVED_SIZE_MIN = 4096
 SAVED_PERCENT_MIN = 3
 """A delta that saves less is not kept: a player's console would work for next to nothing."""
 
-DELTA_MEMORY = 160 << 20
-"""What one delta under way takes at most: 12 MiB of base, its suffix array and the match cache."""
+DELTA_MEMORY = 240 << 20
+"""What one delta under way takes at most: 24 MiB of base, its suffix array and the match cache."""
 
 
 class DeltaSettings(Group, frozen=True):
@@ -63,7 +70,7 @@ class DeltaSettings(Group, frozen=True):
     cpu_seconds_max: Seconds = Seconds(4 * 3600)
     """Seconds of all cores spent on the smallest deltas of a release; the rest are quick ones."""
     memory_max: ByteSize = ByteSize(768 << 20)
-    """What all deltas under way may take together; it bounds how many are. One takes 160 MiB."""
+    """What all deltas under way may take together; it bounds how many are. One takes 240 MiB."""
 
 
 @dataclass(slots=True)
@@ -252,6 +259,8 @@ class _Maker:
         self._on_progress(self.tally)
 
     def _pays(self, run: _Run, size: int) -> bool:
+        if size > DELTA_SIZE_MAX:
+            return False
         plain_size = self._plain_size(run)
         saved_size = plain_size - size
         return saved_size >= SAVED_SIZE_MIN and saved_size * 100 >= plain_size * SAVED_PERCENT_MIN
@@ -317,13 +326,13 @@ def runs_of(old: ChunkSource, new: ChunkSource, sources: Sequence[Sources]) -> I
     """
     dense = _dense_rows(new)
     plain = [each for each in sources if each.old_rows and not dense[each.row]]
-    yield from _grouped(old, new, plain, _Limits(RUN_SIZE_MAX, BASE_SIZE_MAX))
+    yield from _grouped(old, new, plain, _Limits(TARGET_SIZE_MAX, BASE_SIZE_MAX))
     compressed = [each for each in sources if each.old_rows and dense[each.row]]
     limits = _Limits(DENSE_RUN_SIZE_MAX, DENSE_BASE_SIZE_MAX, follow_each_other=True)
     for run in _grouped(old, new, compressed, limits):
         yield _with_neighbours(new, run)
     alone = [each for each in sources if not each.old_rows]
-    yield from _grouped(old, new, alone, _Limits(RUN_SIZE_MAX, 0))
+    yield from _grouped(old, new, alone, _Limits(ALONE_SIZE_MAX, 0))
 
 
 class _Limits(NamedTuple):

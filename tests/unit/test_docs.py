@@ -43,7 +43,12 @@ LIMITS = {
     "entries in a build": [documents.ENTRY_COUNT_MAX],
     "chunks in a build": [documents.CHUNK_COUNT_MAX],
     "bytes of a group's stream": [documents.STREAM_SIZE_MAX],
-    "base, target of a delta": [delta.BASE_SIZE_MAX, delta.TARGET_SIZE_MAX],
+    "base, target, payload of a delta": [
+        delta.BASE_SIZE_MAX,
+        delta.TARGET_SIZE_MAX,
+        delta.DELTA_SIZE_MAX,
+    ],
+    "the same, unfolded": [delta.FLAT_BASE_SIZE_MAX, delta.FLAT_TARGET_SIZE_MAX],
     "delta index, stored and plain": [documents.PAGE_STORED_SIZE_MAX, delta_index.PLAIN_SIZE_MAX],
     "deltas in an index": [delta_index.DELTA_COUNT_MAX],
     "streams in a recipe": [archives.STREAM_COUNT_MAX],
