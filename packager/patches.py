@@ -346,16 +346,21 @@ def _grouped(
 ) -> Iterator[_Run]:
     rows: list[int] = []
     old_rows: set[int] = set()
-    size = base_size = 0
+    size = plain_size = base_size = 0
     for found in sources:
         added = [row for row in found.old_rows if row not in old_rows]
+        row_plain_size = int(new.build.chunks.stored_sizes[found.row])
         size += new.sizes[found.row]
+        plain_size += row_plain_size
         base_size += _size(old, added)
         is_apart = limits.follow_each_other and rows and rows[-1] + 1 != found.row
-        if rows and (is_apart or size > limits.size or base_size > limits.base_size):
+        # A payload larger than the plain chunks would not pay: so none is beyond its limit.
+        is_much = size > limits.size or plain_size > DELTA_SIZE_MAX
+        if rows and (is_apart or is_much or base_size > limits.base_size):
             yield _Run(tuple(rows), tuple(sorted(old_rows)))
             rows, old_rows, added = [], set(), list(found.old_rows)
-            size, base_size = new.sizes[found.row], _size(old, added)
+            size, plain_size = new.sizes[found.row], row_plain_size
+            base_size = _size(old, added)
         rows.append(found.row)
         old_rows.update(added)
     if rows:
