@@ -45,8 +45,8 @@ class ConsoleSettings(Group, frozen=True):
     """Fetch deltas where they are smaller than the chunks they make."""
     delta_patience: Seconds = Seconds(10)
     """Fetch plain chunks instead of a delta that no edge has given for so long."""
-    delta_memory_max: ByteSize = ByteSize(60 << 20)
-    """What all deltas being applied may take together. A single one takes at most 48 MiB."""
+    delta_memory_max: ByteSize = ByteSize(56 << 20)
+    """What all deltas being applied may take together; one alone may take all of it."""
     checkpoint: CheckpointSettings = CheckpointSettings()
     http: ClientSettings = ClientSettings()
 

@@ -19,6 +19,7 @@ from console.progress import Event, Moved, Observer, Planned, Playable
 from console.reports import Report
 from kit.errors import IntegrityError, SettingsError
 from kit.http_client import HttpClient
+from kit.memory import give_back_large_blocks
 from kit.units import ByteSize, size_text
 from manifests import names
 from playhead.cli.terminal import (
@@ -226,6 +227,7 @@ async def _console(
             chosen = msgspec.structs.replace(chosen, limit_rate=ByteSize.parse(limit_rate))
         except ValueError as error:
             raise SettingsError(f"--limit-rate: {error}") from error
+    give_back_large_blocks()
     async with HttpClient(chosen.http) as http:
         yield Console(chosen, http)
 
