@@ -12,6 +12,7 @@ from chunks.chunker import CHUNK_SIZE_MIN
 from chunks.plan import FIRST_REQUEST_SIZE, RangeRequest, Wanted, range_requests
 from console.inventory import Inventory
 from console.layout import Layout, Mask, no_entries
+from console.placement import Mode, Placement, occurrences_of
 from console.seeds import Copies, Rows, Seed, copies_from
 from manifests.changes import content_of
 from manifests.documents import Root
@@ -45,9 +46,19 @@ class Plan:
     files_changed: int
     files_removed: int
     files_unchanged: int
+    mode: Mode = Mode.OVERLAY
+    """How changed large files come into place."""
     estimated_s: float | None = field(default=None, compare=False)
     """How long it may take: at the speed of the last transfer into this folder, or of the first
     requests of this one. None if nothing can be said yet."""
+
+    def with_patching(self, written_size: int, peak_size: int) -> Plan:
+        """Return the plan with what a commit writes, and holds, to patch files in place."""
+        return replace(
+            self,
+            write_bytes=self.write_bytes + written_size,
+            peak_extra_bytes=self.peak_extra_bytes + peak_size,
+        )
 
     def with_head_start(self, request_size: int, plain_size: int, written_size: int) -> Plan:
         """Return the plan with what was fetched while it was still being made."""
@@ -91,12 +102,19 @@ class Work:
 
     plan: Plan
     changes: Changes
+    placement: Placement
     layout: Layout
     missing: Rows
     """Rows to be fetched, ascending."""
     copies: Sequence[Copies]
     first_size: int
     """Of the first request, at most, in bytes."""
+
+    @property
+    def here(self) -> Rows:
+        """Rows that a commit finds in installed files."""
+        rows = [found.rows for found in self.copies if found.seed.is_installed]
+        return np.concatenate(rows) if rows else np.zeros(0, np.int64)
 
 
 def changes_between(old: Inventory | None, new: Build) -> Changes:
@@ -129,6 +147,7 @@ def plan_work(
     done: Mask,
     seeds: Sequence[Seed],
     *,
+    placement: Placement,
     range_size_max: int,
     first_size: int = FIRST_REQUEST_SIZE,
 ) -> Work:
@@ -136,7 +155,7 @@ def plan_work(
 
     Requests begin at ``first_size`` bytes and grow to ``range_size_max``.
     """
-    layout = Layout(new.shards, changes.staged)
+    layout = placement.layout(new)
     wanted = layout.rows
     missing = wanted[~done[wanted]].astype(np.int64)
     copies: list[Copies] = []
@@ -145,23 +164,22 @@ def plan_work(
         missing = np.setdiff1d(missing, found.rows, assume_unique=True)
         copies.append(found)
     requests = list(_sizes(new.chunks, missing, range_size_max, first_size))
-    to_write = ~done
-    write_size = layout.write_size(to_write)
-    staged_count = sum(int(mask.sum()) for mask in changes.staged)
+    work_size, slack = _room_for(new, done, copies, placement, layout)
     plan = Plan(
         download_bytes=sum(requests),
         requests=len(requests),
-        write_bytes=write_size,
+        write_bytes=work_size,
         reused_bytes=sum(_size(new.chunks, found.rows) for found in copies),
         kept_bytes=_size(new.chunks, wanted[done[wanted]]),
-        peak_extra_bytes=write_size + staged_count * FILE_SLACK + manifest_size(new.root),
+        peak_extra_bytes=work_size + slack + manifest_size(new.root),
         installed_bytes=new.installed_size,
         files_added=changes.added_count,
         files_changed=changes.changed_count,
         files_removed=len(changes.removed),
         files_unchanged=changes.unchanged_count,
+        mode=placement.mode,
     )
-    return Work(plan, changes, layout, missing, copies, first_size)
+    return Work(plan, changes, placement, layout, missing, copies, first_size)
 
 
 def requests_for(
@@ -192,6 +210,26 @@ def group_ends(build: Build) -> list[int]:
 def manifest_size(root: Root) -> int:
     """Return the bytes of all pages of a build."""
     return sum(page.size for group in root.groups for page in group.pages)
+
+
+def _room_for(
+    new: Build, done: Mask, copies: Sequence[Copies], placement: Placement, layout: Layout
+) -> tuple[int, int]:
+    """Return how many bytes are written before a commit, and what files take beyond that."""
+    to_store = np.zeros(len(done), np.bool_)
+    to_store[layout.stored_rows] = True
+    for found in copies:
+        if found.seed.is_installed:
+            to_store[found.rows] = False
+    rows = np.flatnonzero(to_store & ~done)
+    file_count = len(rows) + sum(int(mask.sum()) for mask in placement.written)
+    # What is written to a clone may begin and end within a block that was shared.
+    torn_count = 2 * sum(
+        int((placement.kept[group][slice(*occurrences_of(new, (group, index)))] < 0).sum())
+        for group, index in placement.cloned
+    )
+    written = layout.write_size(~done) + _size(new.chunks, rows)
+    return written, (file_count + torn_count) * FILE_SLACK
 
 
 def _by_path(old: Inventory) -> dict[str, tuple[int, int, Entry]]:

@@ -111,6 +111,10 @@ class Meter:
         self.reused_bytes += plain_size
         self._wrote(written_size)
 
+    def patched(self, size: int) -> None:
+        """Count bytes that a commit wrote to patch files in place."""
+        self.written_bytes += size
+
     def is_playable(self) -> None:
         """Note, once, that the first group is in place."""
         if self.playable_s is None:

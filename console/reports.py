@@ -69,6 +69,8 @@ class UnderWay:
     release: int
     build_id: str
     is_committing: bool
+    is_in_place: bool
+    """Whether files are being changed where they are: the title cannot be played meanwhile."""
     staged_bytes: int
     """On disk, in staging."""
 
