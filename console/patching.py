@@ -14,7 +14,7 @@ from typing import Protocol
 
 from chunks.chunk_id import CHUNK_ID_SIZE, digest_of
 from console.durable import write_all, write_all_at
-from console.installed import Installed, stamp_of
+from console.installed import Installed, entries_of, stamp_of
 from console.installer import Owned, Target, commit
 from console.journal import Applied, Carried, Intent, Journal, Taken
 from console.safe_paths import Folder, file_mode
@@ -118,9 +118,14 @@ def commit_by_script(
     ``carried`` is what the journal says of an earlier attempt.
     """
     unsound: tuple[tuple[int, int], ...] = ()
-    if intent.has_script:
+    script = read_script(staging) if intent.has_script else None
+    if intent.has_script and script is None:
+        # Damaged. What came of the files nobody knows, so all of them are to be looked at.
+        entries = entries_of(target.build, intent.groups)
+        unsound = tuple((group, index) for group, index, _ in entries)
+    elif script is not None:
         unsound = carry_out(
-            read_script(staging),
+            script,
             top,
             staging,
             chunks=target.build.chunks,

@@ -11,7 +11,6 @@ import msgspec
 from console.durable import read_whole, write_whole
 from console.journal import frame, unframe
 from console.safe_paths import Folder
-from kit.errors import IntegrityError
 
 SCRIPT = "script"
 SCRIPT_SIZE_MAX = 1 << 30
@@ -127,17 +126,11 @@ def write_script(staging: Folder, script: Script) -> None:
     write_whole(staging, SCRIPT, frame(msgspec.msgpack.encode(script)))
 
 
-def read_script(staging: Folder) -> Script:
-    """Return the script in a staging folder.
-
-    Raises:
-        IntegrityError: It is gone or damaged.
-    """
+def read_script(staging: Folder) -> Script | None:
+    """Return the script in a staging folder; None if it is gone or damaged."""
     content = read_whole(staging, SCRIPT, size_max=SCRIPT_SIZE_MAX)
     payload = None if content is None else unframe(content)
-    if payload is None:
-        raise IntegrityError(
-            "what is left to do of an update in place is damaged: remove the folder .playhead"
-            " and install the title again"
-        )
-    return msgspec.msgpack.decode(payload, type=Script)
+    try:
+        return None if payload is None else msgspec.msgpack.decode(payload, type=Script)
+    except msgspec.DecodeError:
+        return None
