@@ -136,7 +136,7 @@ def _update(stage: Stage, installed: Path, build: Path) -> Update:
         plan_bytes=report["plan"]["download_bytes"],
         deltas=report["plan"]["deltas"],
         failed_deltas=report["failed_deltas"],
-        patched_bytes=report["patched_bytes"],
+        patched_bytes=report["delta_made_bytes"],
         written_bytes=report["written_bytes"],
         seconds=report["complete_s"],
         cpu_s=cpu_s,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from chunks.chunk_id import ChunkId
 from console.patcher import Patcher, Spot, Stones, spots_of
 from console.releases import Releases
 from console.safe_paths import Folder
-from console.seeds import Seed
+from console.seeds import Rows, Seed, copies_from
 from console.staging import Staging
 from console.workers import Workers
 from manifests.delta_index import DeltaIndex
@@ -36,48 +38,57 @@ class DeltaSupply:
         self._stones = Stones(staging_folder)
         self._spots: dict[ChunkId, Spot] = {}
         self._staging_folder = staging_folder
+        self._indexes: list[DeltaIndex] = []
+        self._left = frozenset[bytes]()
 
-    async def choose(
+    async def find(
         self,
         build: Build,
-        rows: Sequence[int],
         refs: Sequence[DeltaRef],
         own_counter: int,
         *,
         releases: Releases,
         workers: Workers,
         patience_s: float,
-    ) -> Patches:
-        """Return the deltas that bring some of ``rows`` of ``build`` for fewer bytes.
+    ) -> None:
+        """Fetch the indexes that help to bring what ``build`` has and this console has not.
 
-        Indexes are fetched one by one, from the release's own towards what is installed, until
-        nothing more is needed that this console has not. One that cannot be had ends the way.
+        One by one, from the release's own towards what is installed, until nothing more is needed
+        that is not here. One that cannot be had ends the way.
         """
-        indexes: list[DeltaIndex] = []
-        wanted: set[ChunkId] = {build.chunks.chunk_id(row) for row in rows}
-        left_size = int(build.chunks.stored_sizes[list(rows)].sum()) if rows else 0
+        rows = await workers.run(self._absent, build)
+        wanted: set[ChunkId] = {build.chunks.chunk_id(row) for row in rows.tolist()}
+        left_size = int(build.chunks.stored_sizes[rows].sum(dtype=np.uint64))
         target = self._release.counter
-        for _ in range(DEPTH_MAX):
+        while wanted and len(self._indexes) < DEPTH_MAX and target != own_counter:
             ref = step_from(refs, target, own_counter)
-            if not wanted or ref is None or ref.index.size * WORTH_FACTOR > left_size:
+            if ref is None or ref.index.size * WORTH_FACTOR > left_size:
                 break
             index = await releases.delta_index(self._release.title, ref.index, patience_s)
             if index is None:
                 break
-            indexes.append(index)
+            self._indexes.append(index)
             await workers.run(self._learn, index)
             needed = await workers.run(unmade_bases, index, wanted, self._spots)
             # What no delta of this set makes may have been new a release before.
             wanted = needed | (wanted - made_by(index))
             target = ref.base
-            if target == own_counter:
-                break
-        stones = await workers.run(Stones.checks_in, self._staging_folder)
-        return await workers.run(choose_patches, build, rows, indexes, self._spots, stones)
+        self._left = await workers.run(Stones.checks_in, self._staging_folder)
+
+    def choose(self, build: Build, rows: Sequence[int]) -> Patches:
+        """Return the deltas that bring some of ``rows`` of ``build`` for fewer bytes."""
+        return choose_patches(build, rows, self._indexes, self._spots, self._left)
 
     def patcher(self, staging: Staging) -> Patcher:
         """Return what applies the chosen deltas; it writes to ``staging``."""
         return Patcher(self._seeds, self._spots, self._stones, staging)
+
+    def _absent(self, build: Build) -> Rows:
+        """Return the rows that no seed has."""
+        rows = np.arange(len(build.chunks), dtype=np.int64)
+        for seed in self._seeds:
+            rows = np.setdiff1d(rows, copies_from(seed, build.chunks, rows).rows)
+        return rows
 
     def _learn(self, index: DeltaIndex) -> None:
         for chunk_id, spot in spots_of(self._seeds, [index]).items():

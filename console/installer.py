@@ -63,9 +63,18 @@ def intent_of(top: Folder, target: Build, groups: Sequence[int]) -> Intent:
 
 
 def commit(
-    top: Folder, staging: Folder, target: Target, intent: Intent, old: Owned | None
+    top: Folder,
+    staging: Folder,
+    target: Target,
+    intent: Intent,
+    old: Owned | None,
+    *,
+    unsound: Sequence[tuple[int, int]] = (),
 ) -> Installed:
     """Make the title's folder hold the groups of ``intent``; return the record to be written.
+
+    Its script was carried out; ``unsound`` entries did not come out of that as they should, and
+    get no stamp.
 
     May be called again after a crash anywhere in it, with the same arguments.
     """
@@ -79,7 +88,8 @@ def commit(
         if name in staged:
             top.take_in(staging, name, entry.path)
             touched.add(_parent(entry.path))
-    groups, stamps = _stamps(top, target.build, intent, old if is_same_build else None)
+    known = old if is_same_build else None
+    groups, stamps = _stamps(top, target.build, intent, known, set(unsound))
     _sync(top, staging, touched | set(intent.folders))
     kept = () if old is None else old.record.folders
     return Installed(
@@ -189,7 +199,11 @@ def _remove_old(top: Folder, new: Build, old: Owned) -> set[str]:
 
 
 def _stamps(
-    top: Folder, build: Build, intent: Intent, old: Owned | None
+    top: Folder,
+    build: Build,
+    intent: Intent,
+    old: Owned | None,
+    unsound: set[tuple[int, int]],
 ) -> tuple[tuple[int, ...], Stamps]:
     """Return the groups in place now and their stamps; groups not of the intent keep theirs."""
     rows: dict[int, list[tuple[int, ...]]] = {}
@@ -198,7 +212,10 @@ def _stamps(
         for group, _, _ in entries_of(old.build, old.record.groups):
             rows.setdefault(group, []).append(tuple(next(known)))
     for group in intent.groups:
-        rows[group] = [_stamp(top, entry) for entry in build.shards[group].entries]
+        rows[group] = [
+            NO_STAMP if (group, index) in unsound else _stamp(top, entry)
+            for index, entry in enumerate(build.shards[group].entries)
+        ]
     groups = tuple(sorted(rows))
     stamps = [stamp for group in groups for stamp in rows[group]]
     return groups, np.array(stamps, np.int64).reshape(-1, 2)

@@ -7,6 +7,8 @@ from then on the work is done by whoever opens the journal next, whatever happen
 ::
 
     begin -> checkpoint* -> intent -> landed -> checkpoint* -> intent -> landed -> gone
+                              |         ^
+                              +-> taken -> applied* (where old files are used: ``script.py``)
 
 Each record is framed by its length and an xxh3 checksum; the first frame that does not hold ends
 the journal, and appending goes on from there.
@@ -18,7 +20,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import msgspec
@@ -71,13 +73,39 @@ class Intent(_Record, frozen=True, tag="intent"):
     groups: tuple[int, ...]
     folders: tuple[str, ...]
     """Folders that did not exist before, so that they are ours to remove one day."""
+    has_script: bool = False
+    """Whether there is a script (``script.py``) to be carried out first."""
+
+
+class Taken(_Record, frozen=True, tag="taken"):
+    """The old files that the intent's script takes are in staging."""
+
+    unsound: tuple[tuple[int, int], ...] = ()
+    """Entries, by group and index, whose file was another one; they are to be mended."""
+
+
+class Applied(_Record, frozen=True, tag="applied"):
+    """So many batches of the intent's script are durable; one more: it is carried out."""
+
+    batches: int
+    unsound: tuple[tuple[int, int], ...] = ()
+    """Entries that did not come out right and are to be mended too."""
 
 
 class Landed(_Record, frozen=True, tag="landed"):
     """The intent before it is carried out, and the installed record says so."""
 
 
-Record: TypeAlias = Begin | Checkpoint | Intent | Landed
+Record: TypeAlias = Begin | Checkpoint | Intent | Taken | Applied | Landed
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """How far the script of an intent was carried out."""
+
+    is_taken: bool = False
+    batches: int = 0
+    unsound: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +116,8 @@ class Pending:
     rows: U32
     intent: Intent | None
     """One that has not landed."""
+    carried: Carried = Carried()
+    """How far its script was carried out."""
 
     @property
     def build_id(self) -> Digest:
@@ -142,12 +172,25 @@ def pending_of(records: Sequence[Record]) -> Pending | None:
     if not records or not isinstance(records[0], Begin):
         return None
     rows = [_rows(record.rows) for record in records if isinstance(record, Checkpoint)]
-    intents = [record for record in records if isinstance(record, Intent | Landed)]
-    last = intents[-1] if intents else None
+    intent, carried = None, Carried()
+    for record in records:
+        match record:
+            case Intent():
+                intent, carried = record, Carried()
+            case Landed():
+                intent, carried = None, Carried()
+            case Taken():
+                carried = Carried(is_taken=True, unsound=record.unsound)
+            case Applied():
+                unsound = (*carried.unsound, *record.unsound)
+                carried = replace(carried, batches=record.batches, unsound=unsound)
+            case _:
+                pass
     return Pending(
         begin=records[0],
         rows=np.concatenate(rows) if rows else np.zeros(0, np.uint32),
-        intent=last if isinstance(last, Intent) else None,
+        intent=intent,
+        carried=carried,
     )
 
 

@@ -26,7 +26,19 @@ class Place(NamedTuple):
 class Layout:
     """The way from rows to the entries that are *staged*: those of which new files are built."""
 
-    def __init__(self, shards: Sequence[Shard], staged: Sequence[Mask]) -> None:
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        staged: Sequence[Mask],
+        *,
+        kept: Sequence[Mask] | None = None,
+        stored: Sequence[Mask] | None = None,
+    ) -> None:
+        """Lay out the ``staged`` entries.
+
+        ``kept`` occurrences are in their places already, so they are not counted as writes; the
+        rows that ``stored`` entries need are kept apart until a commit instead of being placed.
+        """
         self._shards = shards
         self._staged = staged
         rows, groups, occurrences, sizes = [], [], [], []
@@ -35,18 +47,34 @@ class Layout:
             rows.append(shard.occurrences[wanted])
             groups.append(np.full(len(wanted), group, np.uint16))
             occurrences.append(wanted.astype(np.uint32))
-            sizes.append(_staged_sizes(shard, mask, wanted))
+            staged_sizes = _staged_sizes(shard, mask, wanted)
+            if kept is not None:
+                staged_sizes[kept[group][wanted]] = 0
+            sizes.append(staged_sizes)
         all_rows = np.concatenate(rows)
         order = np.argsort(all_rows, kind="stable")
         self._by_row = all_rows[order]
         self._groups = np.concatenate(groups)[order]
         self._occurrences = np.concatenate(occurrences)[order]
         self._sizes = np.concatenate(sizes)[order]
+        self.stored_rows = _rows_of(shards, stored or [no_entries(shard) for shard in shards])
+        """Rows that ``stored`` entries need, ascending."""
 
     @property
     def rows(self) -> U32:
-        """Every row that a staged entry needs, ascending: in play order."""
+        """Every row that a staged or stored entry needs, ascending: in play order."""
+        return np.union1d(self._by_row, self.stored_rows)
+
+    @property
+    def placed_rows(self) -> U32:
+        """Every row that a staged entry needs, ascending."""
         return np.unique(self._by_row)
+
+    def is_stored(self, row: int) -> bool:
+        """Return whether a row is to be kept until a commit."""
+        wanted = np.uint32(row)
+        at = int(np.searchsorted(self.stored_rows, wanted))
+        return at < len(self.stored_rows) and bool(self.stored_rows[at] == wanted)
 
     def write_size(self, rows: Mask) -> int:
         """Return how many bytes are written when the rows of this mask are put in their places."""
@@ -88,9 +116,28 @@ def whole(shard: Shard, occurrences: Mask) -> Mask:
     return found
 
 
+def whole_occurrences(shard: Shard, entry_index: int) -> tuple[int, int] | None:
+    """Return the occurrences, first and one past the last, that hold one entry and nothing else.
+
+    None if the entry has no bytes or shares a chunk with a neighbour.
+    """
+    bounds = shard.entry_starts[entry_index : entry_index + 2]
+    first, last = np.searchsorted(shard.chunk_starts, bounds).tolist()
+    is_whole = first < last and bool((shard.chunk_starts[[first, last]] == bounds).all())
+    return (first, last) if is_whole else None
+
+
 def no_entries(shard: Shard) -> Mask:
     """Return the mask of nothing."""
     return np.zeros(len(shard.entries), np.bool_)
+
+
+def _rows_of(shards: Sequence[Shard], entries: Sequence[Mask]) -> U32:
+    rows = [
+        shard.occurrences[touching(shard, mask)]
+        for shard, mask in zip(shards, entries, strict=True)
+    ]
+    return np.unique(np.concatenate(rows))
 
 
 def _has_bytes(shard: Shard) -> Mask:

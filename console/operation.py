@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+import msgspec
 import numpy as np
 
 from chunks.chunk_id import Digest
@@ -17,28 +18,29 @@ from console.installed import write_installed
 from console.installer import (
     Owned,
     Target,
-    commit,
     drop_unchanged,
     intent_of,
     refuse_foreign,
 )
 from console.inventory import InstalledFiles, Inventory, take_inventory
 from console.journal import Abandoned, Begin, Journal, Landed, checkpoint_of, rows_of
-from console.layout import Layout, Mask
-from console.planner import Changes, Needs, Work, changes_between, needs_of, plan_work
+from console.layout import Mask
+from console.patching import commit_by_script
+from console.planner import Changes, Work, changes_between
 from console.progress import Planned
 from console.reports import Report
-from console.resume import rows_in_place, rows_that_hold, staged_files, staged_seed
+from console.resume import rows_that_hold, staged_files, staged_seed
+from console.room import free_size
 from console.safe_paths import Folder
 from console.seeds import Seed
 from console.session import Session
 from console.speed import note_speed, read_speed, seconds_for
-from console.staging import Staging, staged_name
+from console.staging import Staging
 from console.transfer import Transfer
+from console.ways import Ways
 from kit.errors import OutOfSpace
-from manifests.delta_plan import Patches
 from manifests.documents import DeltaRef, Release
-from manifests.model import U32, Build
+from manifests.model import Build
 from manifests.names import Channel
 
 
@@ -57,6 +59,7 @@ class Operation:
     head_start: HeadStart | None = None
     staging_folder: Folder = field(init=False)
     delta_supply: DeltaSupply = field(init=False)
+    ways: Ways = field(init=False)
 
     async def plan(self) -> Work:
         """Return what :meth:`run` would do, and do nothing of it."""
@@ -131,42 +134,14 @@ class Operation:
                 is_thorough=self.is_thorough,
             )
         changes = await session.workers.run(changes_between, inventory, build)
-        done = await session.workers.run(self._done_rows, build, changes)
         seeds = await session.workers.run(self._seeds, inventory)
-        needs = await session.workers.run(needs_of, build, changes, done, seeds)
-        patches = await self._patches(build, needs, seeds)
+        await self._find_deltas(build, seeds)
         head = self.head_start
-        work = await session.workers.run(
-            plan_work,
-            build,
-            changes,
-            done,
-            needs,
-            patches,
-            range_size_max=session.settings.range_bytes_max,
-            first_size=FIRST_REQUEST_SIZE * (2 if head else 1),
-        )
+        work, done = await session.workers.run(self._chosen, build, changes, inventory, seeds)
         if head is not None:
             plan = work.plan.with_head_start(head.request_size, head.plain_size, head.written_size)
             work = replace(work, plan=plan)
         return await self._timed(work), done, inventory
-
-    async def _patches(self, build: Build, needs: Needs, seeds: Sequence[Seed]) -> Patches:
-        """Choose deltas, and remember what they are applied with."""
-        session = self.session
-        self.delta_supply = DeltaSupply(self.release, seeds, self.staging_folder)
-        if session.owned is None or not session.settings.use_deltas:
-            return Patches()
-        own_counter = session.owned.record.release.counter
-        return await self.delta_supply.choose(
-            build,
-            needs.missing.tolist(),
-            self.deltas,
-            own_counter,
-            releases=session.releases,
-            workers=session.workers,
-            patience_s=session.settings.delta_patience,
-        )
 
     async def _timed(self, work: Work) -> Work:
         """Return ``work`` with an estimate of its time in the plan."""
@@ -181,26 +156,49 @@ class Operation:
         seconds = seconds_for(left, speed, session.settings.limit_rate)
         return replace(work, plan=replace(work.plan, estimated_s=seconds))
 
-    def _done_rows(self, build: Build, changes: Changes) -> Mask:
-        """Return the rows that earlier attempts brought to staging: checkpointed, or found good."""
+    async def _find_deltas(self, build: Build, seeds: Sequence[Seed]) -> None:
+        """Fetch the indexes of deltas that may bring what is not here."""
+        session = self.session
+        self.delta_supply = DeltaSupply(self.release, seeds, self.staging_folder)
+        if session.owned is None or not session.settings.use_deltas:
+            return
+        await self.delta_supply.find(
+            build,
+            self.deltas,
+            session.owned.record.release.counter,
+            releases=session.releases,
+            workers=session.workers,
+            patience_s=session.settings.delta_patience,
+        )
+
+    def _chosen(
+        self,
+        build: Build,
+        changes: Changes,
+        inventory: Inventory | None,
+        seeds: Sequence[Seed],
+    ) -> tuple[Work, Mask]:
+        """Return the preferred way there is room for, or the one that takes least; and the rows
+        that earlier attempts brought for it."""
         pending, none = self.session.pending, np.zeros(0, np.uint32)
         is_same = pending is not None and pending.build_id == build.build_id
-        checkpointed: U32 = pending.rows if pending is not None and is_same else none
-        with self.staging_folder.clone() as folder:
-            present = staged_files(folder, build)
-            _drop_strays(folder, present, changes.staged)
-            done = rows_that_hold(build, changes.staged, present, checkpointed)
-            layout = Layout(build.shards, changes.staged)
-            written = staged_seed(build, folder, present, np.ones(len(done), np.bool_))
-            unsure = layout.rows[~done[layout.rows]].astype(np.int64)
-            done[rows_in_place(written, layout, unsure)] = True
-        return done
+        self.ways = Ways(
+            build=build,
+            changes=changes,
+            inventory=inventory,
+            checkpointed=pending.rows if pending is not None and is_same else none,
+            settings=self.session.settings,
+            choose_deltas=partial(self.delta_supply.choose, build),
+        )
+        first_size = FIRST_REQUEST_SIZE * (2 if self.head_start else 1)
+        with self.session.folder.top.clone() as top, self.staging_folder.clone() as staging:
+            return self.ways.choose(top, staging, seeds, first_size)
 
     def _seeds(self, inventory: Inventory | None) -> list[Seed]:
         session, seeds = self.session, []
         if inventory is not None:
             place = InstalledFiles(session.folder.top, inventory.build)
-            seeds.append(Seed(inventory.build, place, inventory.readable))
+            seeds.append(Seed(inventory.build, place, inventory.readable, is_installed=True))
         abandoned = self._abandoned()
         if abandoned is not None:
             build = session.releases.known_build(self.release.title, abandoned.root)
@@ -232,11 +230,10 @@ class Operation:
         folder = self.session.folder
         with folder.top.clone() as top:
             refuse_foreign(top, build, work.changes.staged, self.session.owned)
-            found = os.fstatvfs(top.fd)
-        free = found.f_bavail * found.f_frsize
+            free = free_size(top)
         if work.plan.peak_extra_bytes > free:
             raise OutOfSpace(
-                f"{folder.path}: {work.plan.peak_extra_bytes} bytes are needed and {free} are free;"
+                f"{folder.path}: {self.ways.needed(work.plan)} and {free} are free;"
                 " nothing was changed, make room and run the same command"
             )
 
@@ -262,11 +259,13 @@ class Operation:
         old = session.owned
 
         async def put_in_place(groups: Sequence[int]) -> None:
-            await session.workers.run(self._put_in_place, journal, target, groups, work)
+            patched = await session.workers.run(self._put_in_place, journal, target, groups, work)
+            session.meter.patched(patched)
             session.meter.is_playable()
 
         entries = [shard.entries for shard in build.shards]
-        staging = Staging(self.staging_folder, entries, build.chunks, work.layout)
+        clones = self.ways.clones(session.folder.top, work.placement)
+        staging = Staging(self.staging_folder, entries, build.chunks, work.layout, clones)
         await Transfer(
             build=build,
             title=self.release.title,
@@ -282,7 +281,8 @@ class Operation:
             clock=session.clock,
             meter=session.meter,
             commit=put_in_place,
-            by_group=old is None or old.build.build_id == build.build_id,
+            by_group=(old is None or old.build.build_id == build.build_id)
+            and not work.placement.uses_old_files,
         ).run()
 
     def _journal(self) -> Journal:
@@ -309,8 +309,11 @@ class Operation:
         target: Target,
         groups: Sequence[int],
         work: Work,
-    ) -> None:
-        """Commit ``groups``: everything they need is durable in staging."""
+    ) -> int:
+        """Commit ``groups``: everything they need is durable in staging.
+
+        Returns how many bytes were written to patch files in place.
+        """
         folder = self.session.folder
         with (
             folder.top.clone() as top,
@@ -321,12 +324,19 @@ class Operation:
                 top, staging, target.build, work.changes.doubtful
             )
             folder.sync_manifests()
+            patched_size = 0
+            if work.placement.uses_old_files:
+                patched_size = self.ways.write_script(top, staging, work.placement)
             intent = intent_of(top, target.build, groups)
+            intent = msgspec.structs.replace(intent, has_script=work.placement.uses_old_files)
             journal.append(intent)
-            record = commit(top, staging, target, intent, self.session.owned)
+            record = commit_by_script(
+                top, staging, target, intent, self.session.owned, journal=journal
+            )
             write_installed(state, record)
             journal.append(Landed())
         self.session.owned = Owned(record, target.build)
+        return patched_size
 
     def _report(self, work: Work, *, was_resumed: bool) -> Report:
         meter = self.session.meter
@@ -342,7 +352,7 @@ class Operation:
             failed_requests=meter.failures,
             received_bytes=meter.received_bytes,
             written_bytes=meter.written_bytes,
-            patched_bytes=meter.patched_bytes,
+            delta_made_bytes=meter.delta_made_bytes,
             failed_deltas=meter.failed_deltas,
             reused_bytes=meter.reused_bytes,
             files_left_alone=self.files_left_alone,
@@ -353,14 +363,6 @@ class Operation:
         )
 
 
-def _drop_strays(folder: Folder, present: Sequence[Mask], staged: Sequence[Mask]) -> None:
-    """Remove staged files that nobody wants any more: a commit would put them in place."""
-    for group, (found, wanted) in enumerate(zip(present, staged, strict=True)):
-        for index in np.flatnonzero(found & ~wanted).tolist():
-            folder.remove_file(staged_name(group, index))
-            found[index] = False
-
-
 def _size_to_move(build: Build, work: Work) -> int:
     fetched = int(build.chunks.sizes[work.missing].sum(dtype=np.uint64))
-    return fetched + work.plan.patched_bytes + work.plan.reused_bytes
+    return fetched + work.plan.delta_made_bytes + work.plan.reused_bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
@@ -12,9 +12,10 @@ from chunks.chunker import CHUNK_SIZE_MIN
 from chunks.plan import FIRST_REQUEST_SIZE, RangeRequest, Wanted, range_requests
 from console.inventory import Inventory
 from console.layout import Layout, Mask, no_entries
+from console.placement import Mode, Placement, occurrences_of
 from console.seeds import Copies, Rows, Seed, copies_from
 from manifests.changes import content_of
-from manifests.delta_plan import Patches
+from manifests.delta_plan import Patches, no_patches
 from manifests.documents import Root
 from manifests.model import Build, ChunkTable, Entry, Shard
 
@@ -39,7 +40,7 @@ class Plan:
     """Deltas fetched instead of plain chunks, and counted in what is downloaded."""
     delta_bytes: int
     """Of them, gaps included."""
-    patched_bytes: int
+    delta_made_bytes: int
     """Plain bytes of chunks that deltas make."""
     reused_bytes: int
     """Plain bytes of chunks copied from files that are here."""
@@ -52,9 +53,19 @@ class Plan:
     files_changed: int
     files_removed: int
     files_unchanged: int
+    mode: Mode = Mode.OVERLAY
+    """How changed large files come into place."""
     estimated_s: float | None = field(default=None, compare=False)
     """How long it may take: at the speed of the last transfer into this folder, or of the first
     requests of this one. None if nothing can be said yet."""
+
+    def with_patching(self, written_size: int, peak_size: int) -> Plan:
+        """Return the plan with what a commit writes, and holds, to patch files in place."""
+        return replace(
+            self,
+            write_bytes=self.write_bytes + written_size,
+            peak_extra_bytes=self.peak_extra_bytes + peak_size,
+        )
 
     def with_head_start(self, request_size: int, plain_size: int, written_size: int) -> Plan:
         """Return the plan with what was fetched while it was still being made."""
@@ -98,14 +109,21 @@ class Work:
 
     plan: Plan
     changes: Changes
+    placement: Placement
     layout: Layout
     missing: Rows
-    """Rows to be fetched, ascending."""
+    """Rows to be fetched plain, ascending."""
     patches: Patches
     """Deltas to be fetched, and the rows they bring."""
     copies: Sequence[Copies]
     first_size: int
     """Of the first request, at most, in bytes."""
+
+    @property
+    def here(self) -> Rows:
+        """Rows that a commit finds in installed files."""
+        rows = [found.rows for found in self.copies if found.seed.is_installed]
+        return np.concatenate(rows) if rows else np.zeros(0, np.int64)
 
 
 def changes_between(old: Inventory | None, new: Build) -> Changes:
@@ -132,19 +150,23 @@ def changes_between(old: Inventory | None, new: Build) -> Changes:
     )
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What new files are made of: rows that can be copied, and rows that are not here."""
+def plan_work(
+    new: Build,
+    changes: Changes,
+    done: Mask,
+    seeds: Sequence[Seed],
+    *,
+    placement: Placement,
+    range_size_max: int,
+    first_size: int = FIRST_REQUEST_SIZE,
+    choose: Callable[[Sequence[int]], Patches] = no_patches,
+) -> Work:
+    """Plan the way to ``new``; ``done`` rows are in staging already, earlier seeds come first.
 
-    layout: Layout
-    copies: Sequence[Copies]
-    missing: Rows
-    """Ascending."""
-
-
-def needs_of(new: Build, changes: Changes, done: Mask, seeds: Sequence[Seed]) -> Needs:
-    """Return what is needed for ``new``; ``done`` rows are in staging, earlier seeds come first."""
-    layout = Layout(new.shards, changes.staged)
+    ``choose`` returns the deltas that bring some of the rows it is given. Requests for plain chunks
+    begin at ``first_size`` bytes and grow to ``range_size_max``.
+    """
+    layout = placement.layout(new)
     wanted = layout.rows
     missing = wanted[~done[wanted]].astype(np.int64)
     copies: list[Copies] = []
@@ -152,47 +174,31 @@ def needs_of(new: Build, changes: Changes, done: Mask, seeds: Sequence[Seed]) ->
         found = copies_from(seed, new.chunks, missing)
         missing = np.setdiff1d(missing, found.rows, assume_unique=True)
         copies.append(found)
-    return Needs(layout, copies, missing)
-
-
-def plan_work(
-    new: Build,
-    changes: Changes,
-    done: Mask,
-    needs: Needs,
-    patches: Patches,
-    *,
-    range_size_max: int,
-    first_size: int = FIRST_REQUEST_SIZE,
-) -> Work:
-    """Plan the way to ``new``; ``patches`` bring some of the missing rows.
-
-    Requests for plain chunks begin at ``first_size`` bytes and grow to ``range_size_max``.
-    """
-    layout, copies = needs.layout, needs.copies
+    patches = choose(missing.tolist())
     patched = np.array(sorted(patches.rows), np.int64)
-    missing = np.setdiff1d(needs.missing, patched, assume_unique=True)
+    missing = np.setdiff1d(missing, patched, assume_unique=True)
     requests = list(_sizes(new.chunks, missing, range_size_max, first_size))
-    kept = layout.rows[done[layout.rows]]
-    write_size = layout.write_size(~done) + patches.stone_size
-    staged_count = sum(int(mask.sum()) for mask in changes.staged)
+    work_size, slack = _room_for(new, done, copies, placement, layout)
+    work_size += patches.stone_size
+    slack += patches.stone_count * FILE_SLACK
     plan = Plan(
         download_bytes=sum(requests) + patches.download_size,
         requests=len(requests) + patches.request_count,
-        write_bytes=write_size,
+        write_bytes=work_size,
         deltas=patches.count,
         delta_bytes=patches.download_size,
-        patched_bytes=_size(new.chunks, patched),
+        delta_made_bytes=_size(new.chunks, patched),
         reused_bytes=sum(_size(new.chunks, found.rows) for found in copies),
-        kept_bytes=_size(new.chunks, kept),
-        peak_extra_bytes=write_size + staged_count * FILE_SLACK + manifest_size(new.root),
+        kept_bytes=_size(new.chunks, wanted[done[wanted]]),
+        peak_extra_bytes=work_size + slack + manifest_size(new.root),
         installed_bytes=new.installed_size,
         files_added=changes.added_count,
         files_changed=changes.changed_count,
         files_removed=len(changes.removed),
         files_unchanged=changes.unchanged_count,
+        mode=placement.mode,
     )
-    return Work(plan, changes, layout, missing, patches, copies, first_size)
+    return Work(plan, changes, placement, layout, missing, patches, copies, first_size)
 
 
 def requests_for(
@@ -223,6 +229,26 @@ def group_ends(build: Build) -> list[int]:
 def manifest_size(root: Root) -> int:
     """Return the bytes of all pages of a build."""
     return sum(page.size for group in root.groups for page in group.pages)
+
+
+def _room_for(
+    new: Build, done: Mask, copies: Sequence[Copies], placement: Placement, layout: Layout
+) -> tuple[int, int]:
+    """Return how many bytes are written before a commit, and what files take beyond that."""
+    to_store = np.zeros(len(done), np.bool_)
+    to_store[layout.stored_rows] = True
+    for found in copies:
+        if found.seed.is_installed:
+            to_store[found.rows] = False
+    rows = np.flatnonzero(to_store & ~done)
+    file_count = len(rows) + sum(int(mask.sum()) for mask in placement.written)
+    # What is written to a clone may begin and end within a block that was shared.
+    torn_count = 2 * sum(
+        int((placement.kept[group][slice(*occurrences_of(new, (group, index)))] < 0).sum())
+        for group, index in placement.cloned
+    )
+    written = layout.write_size(~done) + _size(new.chunks, rows)
+    return written, (file_count + torn_count) * FILE_SLACK
 
 
 def _by_path(old: Inventory) -> dict[str, tuple[int, int, Entry]]:

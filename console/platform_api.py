@@ -73,7 +73,8 @@ class Console:
     ) -> Report:
         """Bring the title in ``folder`` to what its channel, or another one, points to now.
 
-        The old version stays playable until the new one is complete.
+        The old version stays playable until everything is here; and until the new one is in
+        place, unless there is so little room that files are changed in place.
 
         Raises: as :meth:`install`; NotFound also if nothing is installed in ``folder``.
         """

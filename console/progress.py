@@ -67,7 +67,7 @@ class Meter:
     written_bytes: int = 0
     fetched_bytes: int = 0
     """Plain bytes of fetched chunks."""
-    patched_bytes: int = 0
+    delta_made_bytes: int = 0
     """Of those, bytes that deltas made."""
     failed_deltas: int = 0
     reused_bytes: int = 0
@@ -109,15 +109,19 @@ class Meter:
         self.fetched_bytes += plain_size
         self._wrote(written_size)
 
-    def patched(self, plain_size: int, written_size: int) -> None:
+    def made(self, plain_size: int, written_size: int) -> None:
         """Count chunks that a delta made, verified and written."""
-        self.patched_bytes += plain_size
+        self.delta_made_bytes += plain_size
         self.fetched(plain_size, written_size)
 
     def copied(self, plain_size: int, written_size: int) -> None:
         """Count chunks that were copied from what is here."""
         self.reused_bytes += plain_size
         self._wrote(written_size)
+
+    def patched(self, size: int) -> None:
+        """Count bytes that a commit wrote to patch files in place."""
+        self.written_bytes += size
 
     def is_playable(self) -> None:
         """Note, once, that the first group is in place."""

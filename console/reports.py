@@ -25,7 +25,7 @@ class Report:
     received_bytes: int
     """Bodies received, manifests and failed ones included."""
     written_bytes: int
-    patched_bytes: int
+    delta_made_bytes: int
     """Plain bytes of chunks made by deltas."""
     failed_deltas: int
     """Deltas that were of no use; their chunks were fetched plain."""
@@ -73,6 +73,8 @@ class UnderWay:
     release: int
     build_id: str
     is_committing: bool
+    is_in_place: bool
+    """Whether files are being changed where they are: the title cannot be played meanwhile."""
     staged_bytes: int
     """On disk, in staging."""
 

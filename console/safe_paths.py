@@ -169,7 +169,12 @@ class Folder:
 
     def names(self, path: str = "") -> list[str]:
         """Return what lies in a folder, unsorted."""
-        return os.listdir(self._folder(path))  # noqa: PTH208 - a descriptor has no Path
+        # Opened anew: btrfs lists only what was in a folder when its descriptor was opened.
+        fd = os.open(".", _FOLDER, dir_fd=self._folder(path))
+        try:
+            return os.listdir(fd)  # noqa: PTH208 - a descriptor has no Path
+        finally:
+            os.close(fd)
 
     def sync(self, path: str = "") -> None:
         """Make the names in a folder durable."""

@@ -46,16 +46,12 @@ class Seed:
     place: SeedPlace
     usable: Sequence[Mask]
     """By group: the occurrences that can be read."""
+    is_installed: bool = False
+    """Whether these are the files in place, which stay until a commit."""
 
     def first_usable(self) -> tuple[Rows, Rows]:
         """Return, by row, the group and the occurrence to read it from; -1 for none."""
-        groups = np.full(len(self.build.chunks), -1, np.int64)
-        occurrences = np.full(len(self.build.chunks), -1, np.int64)
-        for group in reversed(range(len(self.build.shards))):
-            usable = np.flatnonzero(self.usable[group])[::-1]
-            rows = self.build.shards[group].occurrences[usable]
-            groups[rows], occurrences[rows] = group, usable
-        return groups, occurrences
+        return first_usable(self.build, self.usable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +64,20 @@ class Copies:
     groups: Rows
     occurrences: Rows
     """Of the seed."""
+
+
+def first_usable(build: Build, usable: Sequence[Mask]) -> tuple[Rows, Rows]:
+    """Return, by row of ``build``, the first of its ``usable`` occurrences, and the group.
+
+    -1 for none, in both.
+    """
+    groups = np.full(len(build.chunks), -1, np.int64)
+    occurrences = np.full(len(build.chunks), -1, np.int64)
+    for group in reversed(range(len(build.shards))):
+        found = np.flatnonzero(usable[group])[::-1]
+        rows = build.shards[group].occurrences[found]
+        groups[rows], occurrences[rows] = group, found
+    return groups, occurrences
 
 
 def copies_from(seed: Seed, chunks: ChunkTable, rows: Rows) -> Copies:

@@ -11,8 +11,9 @@ from pathlib import Path
 from console.durable import naming_disk_errors
 from console.fetcher import Fetcher
 from console.installed import RECORD, Installed, read_installed, write_installed
-from console.installer import Owned, Target, commit
+from console.installer import Owned, Target
 from console.journal import JOURNAL, Journal, Landed, Pending, read_journal, remove_journal
+from console.patching import commit_by_script
 from console.progress import Meter, Observer
 from console.releases import Releases, manifest_digests
 from console.settings import ConsoleSettings
@@ -83,11 +84,19 @@ class Session:
             self.folder.staging(target.build.build_id) as staging,
         ):
             self.folder.sync_manifests()
-            record = commit(top, staging, target, pending.intent, self.owned)
-            write_installed(state, record)
-            self.owned = Owned(record, target.build)
             journal = Journal.resume(state)
             try:
+                record = commit_by_script(
+                    top,
+                    staging,
+                    target,
+                    pending.intent,
+                    self.owned,
+                    journal=journal,
+                    carried=pending.carried,
+                )
+                write_installed(state, record)
+                self.owned = Owned(record, target.build)
                 journal.append(Landed())
             finally:
                 journal.close()

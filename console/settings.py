@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -11,6 +11,8 @@ from chunks.plan import REQUEST_SIZE_MAX
 from kit.http_settings import ClientSettings
 from kit.settings import Group
 from kit.units import ByteSize, Seconds
+
+UpdateMode: TypeAlias = Literal["auto", "overlay", "clone", "in-place"]
 
 
 class CheckpointSettings(Group, frozen=True):
@@ -35,6 +37,8 @@ class ConsoleSettings(Group, frozen=True):
     """Threads that unpack, verify and write; 0 is one for each core."""
     limit_rate: ByteSize = ByteSize(0)
     """Bytes per second to receive at most; 0 is no limit."""
+    update_mode: UpdateMode = "auto"
+    """How changed large files come into place; `auto` patches in place where room is short."""
     penalty: Seconds = Seconds(1)
     """How long an edge that failed is passed over; doubled with each failure in a row."""
     penalty_max: Seconds = Seconds(30)

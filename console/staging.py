@@ -16,6 +16,8 @@ import numpy as np
 from chunks import codec
 from chunks.chunk_id import CHUNK_ID_SIZE, digest_of
 from chunks.plan import RangeRequest
+from console.chunk_store import store_chunk, stored_name
+from console.cloning import Clones, differs, make_clone
 from console.durable import write_all_at
 from console.layout import Layout, Mask, Place
 from console.safe_paths import Folder, file_mode
@@ -24,7 +26,7 @@ from kit.buffers import Buffer
 from kit.errors import IntegrityError
 from manifests.model import ChunkTable, Entry, EntryKind
 
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -46,13 +48,19 @@ class Staging:
     """Writes chunks to the places a layout gives them. Its methods block; any thread may call."""
 
     def __init__(
-        self, folder: Folder, entries: Sequence[Sequence[Entry]], chunks: ChunkTable, layout: Layout
+        self,
+        folder: Folder,
+        entries: Sequence[Sequence[Entry]],
+        chunks: ChunkTable,
+        layout: Layout,
+        clones: Clones | None = None,
     ) -> None:
         """Build the files of ``entries`` (by group) inside ``folder``, which is taken over."""
         self._folder = folder
         self._entries = entries
         self._chunks = chunks
         self._layout = layout
+        self._clones = clones
 
     def put_range(self, request: RangeRequest, stored: memoryview) -> Written:
         """Unpack, verify and write every chunk of ``request``, whose bytes are ``stored``.
@@ -61,7 +69,7 @@ class Staging:
             IntegrityError: A chunk is not what its id says. Those before it are written.
             FormatError: A chunk cannot be unpacked; the same holds.
         """
-        with _Batch(self._folder, self._entries, self._layout) as batch:
+        with self._batch() as batch:
             for chunk in request.chunks:
                 packed = stored[chunk.start - request.start : chunk.end - request.start]
                 plain = codec.unpack(packed, int(self._chunks.sizes[chunk.row]))
@@ -71,7 +79,7 @@ class Staging:
 
     def put_verified(self, chunks: Iterable[tuple[int, Buffer]]) -> Written:
         """Write chunks, given with their rows, that the caller has checked against their ids."""
-        with _Batch(self._folder, self._entries, self._layout) as batch:
+        with self._batch() as batch:
             for row, plain in chunks:
                 batch.put(row, plain)
         return batch.written
@@ -80,14 +88,14 @@ class Staging:
         """Copy the chunks at ``positions`` of ``copies``, as far as the seed is sound."""
         reader = SeedReader(copies.seed)
         try:
-            with _Batch(self._folder, self._entries, self._layout) as batch:
+            with self._batch() as batch:
                 for at in positions:
                     row = int(copies.rows[at])
                     plain = reader.read(int(copies.groups[at]), int(copies.occurrences[at]))
                     if plain is None:
                         batch.written.failed.append(row)
                     else:
-                        batch.put(row, plain)
+                        batch.put(row, plain, is_installed=copies.seed.is_installed)
         finally:
             reader.close()
         return batch.written
@@ -103,6 +111,22 @@ class Staging:
                 elif entry.kind.is_file and entry.size == 0:
                     os.close(_create(folder, name, entry))
 
+    def make_clones(self) -> None:
+        """Let files that begin as clones begin, but for those begun already."""
+        if self._clones is None:
+            return
+        with self._folder.clone() as folder, self._clones.top.clone() as top:
+            for group, entries in enumerate(self._entries):
+                for index, entry in enumerate(entries):
+                    name = staged_name(group, index)
+                    path = self._clones.paths.get(name)
+                    if path is not None and folder.status(name) is None:
+                        make_clone(top, path, folder, name, mode=_mode_of(entry), size=entry.size)
+
+    def _batch(self) -> _Batch:
+        cloned = set() if self._clones is None else set(self._clones.paths)
+        return _Batch(self._folder, self._entries, self._layout, cloned)
+
     def _verify(self, row: int, plain: Buffer) -> None:
         chunk_id = self._chunks.chunk_id(row)
         if digest_of(plain)[:CHUNK_ID_SIZE] != chunk_id:
@@ -112,11 +136,18 @@ class Staging:
 class _Batch:
     """Writes the chunks of one call, keeping the last file open: chunks come in file order."""
 
-    def __init__(self, folder: Folder, entries: Sequence[Sequence[Entry]], layout: Layout) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        entries: Sequence[Sequence[Entry]],
+        layout: Layout,
+        cloned: set[str],
+    ) -> None:
         self.written = Written()
         self._folder = folder.clone()
         self._entries = entries
         self._layout = layout
+        self._cloned = cloned
         self._fd: int | None = None
         self._entry = (-1, -1)
 
@@ -127,16 +158,30 @@ class _Batch:
         self._close_file()
         self._folder.close()
 
-    def put(self, row: int, plain: Buffer) -> None:
-        """Write a verified chunk to every place it has."""
+    def put(self, row: int, plain: Buffer, *, is_installed: bool = False) -> None:
+        """Write a verified chunk to every place it has, and keep it if a commit will need it.
+
+        What ``is_installed`` stays where it is until then.
+        """
         view = memoryview(plain)
         for place in self._layout.places(row):
-            piece = place.piece
-            span = view[piece.chunk_offset : piece.chunk_offset + piece.length]
-            write_all_at(self._open(place), span, piece.file_offset)
-            self.written.size += piece.length
+            self._write(place, view)
+        if not is_installed and self._layout.is_stored(row):
+            store_chunk(self._folder, row, plain)
+            self.written.names.add(stored_name(row))
+            self.written.size += len(view)
         self.written.rows.append(row)
         self.written.read_size += len(view)
+
+    def _write(self, place: Place, chunk: memoryview) -> None:
+        piece = place.piece
+        span = chunk[piece.chunk_offset : piece.chunk_offset + piece.length]
+        fd = self._open(place)
+        # A clone holds most of it already, and blocks that are not written stay shared.
+        is_clone = staged_name(*self._entry) in self._cloned
+        if not is_clone or differs(fd, span, piece.file_offset):
+            write_all_at(fd, span, piece.file_offset)
+            self.written.size += piece.length
 
     def _open(self, place: Place) -> int:
         key = (place.group, place.piece.entry_index)
@@ -190,5 +235,8 @@ def _entries_in(
 
 
 def _create(folder: Folder, name: str, entry: Entry) -> int:
-    mode = file_mode(is_executable=entry.kind is EntryKind.EXECUTABLE)
-    return os.open(name, _WRITE, mode, dir_fd=folder.fd)
+    return os.open(name, _WRITE, _mode_of(entry), dir_fd=folder.fd)
+
+
+def _mode_of(entry: Entry) -> int:
+    return file_mode(is_executable=entry.kind is EntryKind.EXECUTABLE)

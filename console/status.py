@@ -70,6 +70,7 @@ def _under_way(folder: TitleFolder, pending: Pending) -> UnderWay:
         release=release.counter,
         build_id=release.root.digest,
         is_committing=pending.intent is not None,
+        is_in_place=pending.intent is not None and pending.intent.has_script,
         staged_bytes=folder.staged_size(pending.build_id),
     )
 

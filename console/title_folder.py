@@ -8,7 +8,8 @@
     game/.playhead/journal     what is under way (``journal.py``)
     game/.playhead/seen        the highest release counter ever seen
     game/.playhead/manifests/  roots and pages by digest, verified again whenever they are read
-    game/.playhead/staging/    one folder for each build under construction (``staging.py``)
+    game/.playhead/staging/    one folder for each build under construction (``staging.py``);
+                               chunks and scripts for files to be patched (``patching.py``)
 """
 
 from __future__ import annotations

@@ -98,6 +98,7 @@ class Transfer:
     async def run(self) -> None:
         """Do it all. However this ends, what was done is checkpointed and can be resumed."""
         await self._workers.run(self._staging.make_empty, self._work.changes.staged)
+        await self._workers.run(self._staging.make_clones)
         # What an earlier attempt or the head start left is right, but maybe not durable yet.
         self._fresh_names.update(await self._workers.run(self._staging_folder.names))
         self._fresh_rows += np.flatnonzero(self._done).tolist()
@@ -190,7 +191,7 @@ class Transfer:
         except FormatError as error:
             self._give_up(step, error, failed)
             return
-        self._meter.patched(written.read_size, written.size)
+        self._meter.made(written.read_size, written.size)
         self._note(written)
 
     def _give_up(self, step: Step, error: Exception, failed: list[int]) -> None:

@@ -80,6 +80,11 @@ class Patches:
         """Bytes written to disk that are no part of the new build."""
         return sum(step.target_size for step in self.steps() if step.is_stone)
 
+    @property
+    def stone_count(self) -> int:
+        """Files that these are written to."""
+        return sum(step.is_stone for step in self.steps())
+
     def steps(self) -> Iterator[Step]:
         """Yield every step, level by level."""
         for level in self.levels:
@@ -113,6 +118,11 @@ class DeltaRequest:
         """Return the bytes of one of its deltas; ``stored`` are those of the span."""
         start = step.delta.offset - self.span.start
         return stored[start : start + step.delta.size]
+
+
+def no_patches(_rows: Sequence[int]) -> Patches:
+    """Choose none."""
+    return Patches()
 
 
 def choose_patches(

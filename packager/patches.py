@@ -107,7 +107,7 @@ class MadeDeltas:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
     """New rows to be made together, and the old rows they are made of."""
 
     rows: tuple[int, ...]
@@ -120,7 +120,7 @@ class _Run:
 class _Packed(NamedTuple):
     """A delta in the bundle that is still open."""
 
-    run: _Run
+    run: Run
     delta: Delta
     place: PackedDelta
 
@@ -224,7 +224,7 @@ class _Maker:
             return None
         return await self._store.put_manifest(await asyncio.to_thread(self._index))
 
-    async def _encode(self, run: _Run) -> Delta | JournaledDelta | None:
+    async def _encode(self, run: Run) -> Delta | JournaledDelta | None:
         """Return a run's delta, made now or before; None if there is no time for it."""
         found = self._journaled.get(self._name(run, Effort.BEST))
         if found is not None:
@@ -245,7 +245,7 @@ class _Maker:
         self.tally.cpu_seconds += cpu_s
         return delta
 
-    async def _take(self, run: _Run, delta: Delta | JournaledDelta | None) -> None:
+    async def _take(self, run: Run, delta: Delta | JournaledDelta | None) -> None:
         """Keep a delta if it pays."""
         self.tally.done_size += _size(self._new, run.rows)
         match delta:
@@ -258,14 +258,14 @@ class _Maker:
                     await self._close_bundle()
         self._on_progress(self.tally)
 
-    def _pays(self, run: _Run, size: int) -> bool:
+    def _pays(self, run: Run, size: int) -> bool:
         if size > DELTA_SIZE_MAX:
             return False
         plain_size = self._plain_size(run)
         saved_size = plain_size - size
         return saved_size >= SAVED_SIZE_MIN and saved_size * 100 >= plain_size * SAVED_PERCENT_MIN
 
-    def _plain_size(self, run: _Run) -> int:
+    def _plain_size(self, run: Run) -> int:
         return int(self._new.build.chunks.stored_sizes[list(run.rows)].sum(dtype=np.uint64))
 
     async def _close_bundle(self) -> None:
@@ -285,7 +285,7 @@ class _Maker:
         await to_its_end(asyncio.to_thread(self._journal.append, named))
         self._writer, self._open = DeltaBundleWriter(), []
 
-    def _described(self, run: _Run, place: JournaledDelta) -> StoredDelta:
+    def _described(self, run: Run, place: JournaledDelta) -> StoredDelta:
         return StoredDelta(
             targets=self._ids(self._new, run.rows),
             bases=() if place.method is Method.LZMA else self._ids(self._old, run.old_rows),
@@ -296,7 +296,7 @@ class _Maker:
             size=place.size,
         )
 
-    def _keep(self, run: _Run, stored: StoredDelta) -> None:
+    def _keep(self, run: Run, stored: StoredDelta) -> None:
         self._stored.append(stored)
         self.tally.count += 1
         self.tally.size += stored.size
@@ -309,7 +309,7 @@ class _Maker:
             sizes |= zip(source.build.chunks.all_ids(), source.sizes, strict=True)
         return encode_delta_index(self._stored, sizes)
 
-    def _name(self, run: _Run, effort: Effort) -> Digest:
+    def _name(self, run: Run, effort: Effort) -> Digest:
         ids = self._ids(self._new, run.rows), self._ids(self._old, run.old_rows)
         return name_of_delta(*ids, effort)
 
@@ -317,7 +317,7 @@ class _Maker:
         return tuple(source.build.chunks.chunk_id(row) for row in rows)
 
 
-def runs_of(old: ChunkSource, new: ChunkSource, sources: Sequence[Sources]) -> Iterator[_Run]:
+def runs_of(old: ChunkSource, new: ChunkSource, sources: Sequence[Sources]) -> Iterator[Run]:
     """Yield runs of rows, whose targets and bases keep to the limits of a delta.
 
     Rows need not be neighbours: what is packed together is packed better. Two kinds make runs of
@@ -326,24 +326,27 @@ def runs_of(old: ChunkSource, new: ChunkSource, sources: Sequence[Sources]) -> I
     """
     dense = _dense_rows(new)
     plain = [each for each in sources if each.old_rows and not dense[each.row]]
-    yield from _grouped(old, new, plain, _Limits(TARGET_SIZE_MAX, BASE_SIZE_MAX))
+    yield from runs_within(old, new, plain, Limits(TARGET_SIZE_MAX, BASE_SIZE_MAX))
     compressed = [each for each in sources if each.old_rows and dense[each.row]]
-    limits = _Limits(DENSE_RUN_SIZE_MAX, DENSE_BASE_SIZE_MAX, follow_each_other=True)
-    for run in _grouped(old, new, compressed, limits):
+    limits = Limits(DENSE_RUN_SIZE_MAX, DENSE_BASE_SIZE_MAX, follow_each_other=True)
+    for run in runs_within(old, new, compressed, limits):
         yield _with_neighbours(new, run)
     alone = [each for each in sources if not each.old_rows]
-    yield from _grouped(old, new, alone, _Limits(ALONE_SIZE_MAX, 0))
+    yield from runs_within(old, new, alone, Limits(ALONE_SIZE_MAX, 0))
 
 
-class _Limits(NamedTuple):
+class Limits(NamedTuple):
+    """How much a run may make, of how much, in bytes; and whether its rows are neighbours."""
+
     size: int
     base_size: int
     follow_each_other: bool = False
 
 
-def _grouped(
-    old: ChunkSource, new: ChunkSource, sources: Iterable[Sources], limits: _Limits
-) -> Iterator[_Run]:
+def runs_within(
+    old: ChunkSource, new: ChunkSource, sources: Iterable[Sources], limits: Limits
+) -> Iterator[Run]:
+    """Yield ``sources`` in order, as many together as ``limits`` allow; at least one."""
     rows: list[int] = []
     old_rows: set[int] = set()
     size = plain_size = base_size = 0
@@ -357,14 +360,14 @@ def _grouped(
         # A payload larger than the plain chunks would not pay: so none is beyond its limit.
         is_much = size > limits.size or plain_size > DELTA_SIZE_MAX
         if rows and (is_apart or is_much or base_size > limits.base_size):
-            yield _Run(tuple(rows), tuple(sorted(old_rows)))
+            yield Run(tuple(rows), tuple(sorted(old_rows)))
             rows, old_rows, added = [], set(), list(found.old_rows)
             size, plain_size = new.sizes[found.row], row_plain_size
             base_size = _size(old, added)
         rows.append(found.row)
         old_rows.update(added)
     if rows:
-        yield _Run(tuple(rows), tuple(sorted(old_rows)))
+        yield Run(tuple(rows), tuple(sorted(old_rows)))
 
 
 def _dense_rows(source: ChunkSource) -> NDArray[np.bool_]:
@@ -374,7 +377,7 @@ def _dense_rows(source: ChunkSource) -> NDArray[np.bool_]:
     return dense
 
 
-def _with_neighbours(new: ChunkSource, run: _Run) -> _Run:
+def _with_neighbours(new: ChunkSource, run: Run) -> Run:
     """Return ``run`` with the row before and the one after it, where there are such."""
     before = range(max(run.rows[0] - 1, 0), run.rows[0])
     after = range(run.rows[-1] + 1, min(run.rows[-1] + 2, len(new.sizes)))

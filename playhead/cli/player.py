@@ -13,6 +13,7 @@ import click
 import msgspec
 from rich.progress import Progress, TaskID
 
+from console.placement import Mode
 from console.planner import Plan
 from console.platform_api import Console
 from console.progress import Event, Moved, Observer, Planned, Playable
@@ -189,6 +190,8 @@ def status(settings: Settings, *, folder: Path, as_json: bool) -> None:
         if found.under_way is not None:
             staged = size_text(found.under_way.staged_bytes)
             figures["under way"] = f"{found.under_way.version}, {staged} staged"
+            if found.under_way.is_in_place:
+                figures["under way"] += "; files are being changed in place, not playable"
         print_figures(figures)
 
     asyncio.run(run())
@@ -262,13 +265,20 @@ class _Display:
             errors.print(text)
 
 
+_MODE_TEXTS = {
+    Mode.OVERLAY: "",
+    Mode.CLONE: ", on clones of old files",
+    Mode.IN_PLACE: ", in place: not playable meanwhile",
+}
+
+
 def _plan_text(plan: Plan) -> str:
     time = "" if plan.estimated_s is None else f" in about {duration_text(plan.estimated_s)}"
     return (
         f"download {size_text(plan.download_bytes)} by {plan.requests} requests{time},"
         f" write {size_text(plan.write_bytes)},"
         f" reuse {size_text(plan.reused_bytes + plan.kept_bytes)},"
-        f" extra room {size_text(plan.peak_extra_bytes)};"
+        f" extra room {size_text(plan.peak_extra_bytes)}{_MODE_TEXTS[plan.mode]};"
         f" {plan.files_added} files added, {plan.files_changed} changed,"
         f" {plan.files_removed} removed, {plan.files_unchanged} unchanged"
     )

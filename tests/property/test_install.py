@@ -22,16 +22,20 @@ from tests.folder_publisher import LIVE, TITLE, FolderPublisher
 pytestmark = pytest.mark.may_block
 
 
-@given(steps, steps, edits)
-@settings(max_examples=40, deadline=None)
+modes = st.sampled_from(["auto", "overlay", "clone", "in-place"])
+
+
+@given(modes, steps, steps, edits)
+@settings(max_examples=60, deadline=None)
 def test_update_leads_to_the_new_tree(
+    mode: str,
     first: list[tuple[str, str, int, int]],
     second: list[tuple[str, str, int, int]],
     changed: list[tuple[str, int, bytes]],
 ) -> None:
     async def run(folder: Path, edge: FaultyEdge, publisher: FolderPublisher) -> None:
         old, new, game = folder / "old", folder / "new", folder / "game"
-        async with serving_faulty(edge), console_on(edge) as console:
+        async with serving_faulty(edge), console_on(edge, update_mode=mode) as console:
             build_tree(old, first)
             publisher.publish(old, group_of=groups_by_first_letter)
             await console.install(TITLE, game, channel=LIVE)
@@ -57,13 +61,13 @@ failures = st.lists(st.integers(0, 12), max_size=4)
 """After how many answers the edge fails, one number for each attempt."""
 
 
-@given(steps, steps, failures, failures, st.booleans())
-@settings(max_examples=60, deadline=None)
+@given(modes, steps, steps, st.tuples(failures, failures), st.booleans())
+@settings(max_examples=80, deadline=None)
 def test_newest_tree_is_reached_however_often_edges_fail(
+    mode: str,
     first: list[tuple[str, str, int, int]],
     second: list[tuple[str, str, int, int]],
-    first_failures: list[int],
-    second_failures: list[int],
+    answers_until_failures: tuple[list[int], list[int]],
     is_first_finished: bool,
 ) -> None:
     async def attempt(console: Console, edge: FaultyEdge, game: Path, answers: int) -> None:
@@ -73,10 +77,12 @@ def test_newest_tree_is_reached_however_often_edges_fail(
         edge.fault = None
 
     async def run(folder: Path, edge: FaultyEdge, publisher: FolderPublisher) -> None:
+        first_failures, second_failures = answers_until_failures
         old, new, game = folder / "old", folder / "new", folder / "game"
         build_tree(old, first)
         build_tree(new, second)
-        async with serving_faulty(edge), console_on(edge, give_up_after=0.02) as console:
+        patience = {"give_up_after": 0.02, "update_mode": mode}
+        async with serving_faulty(edge), console_on(edge, **patience) as console:
             publisher.publish(old, group_of=groups_by_first_letter)
             for answers in first_failures:
                 await attempt(console, edge, game, answers)

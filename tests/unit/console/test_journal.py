@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 from console.journal import (
     JOURNAL,
+    Applied,
     Begin,
+    Carried,
     Intent,
     Journal,
     Landed,
+    Record,
+    Taken,
     checkpoint_of,
     frame,
     pending_of,
@@ -129,3 +133,35 @@ def test_frame_holds_its_payload(payload: bytes) -> None:
 def test_file_that_is_no_journal_is_nothing_pending(state: Folder, tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_bytes(b"\xff" * 1000)
     assert read_journal(state) is None
+
+
+def test_how_far_a_script_was_carried_out_is_remembered() -> None:
+    intent = Intent(groups=(0,), folders=(), has_script=True)
+    records: list[Record] = [
+        BEGIN,
+        intent,
+        Taken(unsound=((0, 4),)),
+        Applied(batches=1),
+        Applied(batches=2),
+    ]
+    found = pending_of(records)
+    assert found is not None
+    assert found.intent == intent
+    assert found.carried == Carried(is_taken=True, batches=2, unsound=((0, 4),))
+
+
+def test_next_intent_begins_its_script_anew() -> None:
+    intent = Intent(groups=(1,), folders=(), has_script=True)
+    found = pending_of([BEGIN, INTENT, Taken(), Applied(batches=3), Landed(), intent])
+    assert found is not None
+    assert found.carried == Carried()
+
+
+def test_intent_of_an_older_console_has_no_script(state: Folder, tmp_path: Path) -> None:
+    Journal.begin(state, BEGIN).close()
+    older = msgspec.msgpack.encode(["intent", [0, 1], ["maps"]])
+    with (tmp_path / JOURNAL).open("ab") as file:
+        file.write(frame(older))
+    found = read_journal(state)
+    assert found is not None
+    assert found.intent == Intent(groups=(0, 1), folders=("maps",))
