@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import fmean
 
@@ -228,12 +228,11 @@ def _verdicts_on(file: FileComparison, samples: Samples) -> Iterator[Verdict]:
     if file.old_path and file.change is Change.ADDED and file.sizes.moved:
         # What it was before costs nothing; what was edited besides is judged below.
         name = _name_verdict(file.path, file.old_path, file)
-        yield Verdict(file.path, name.cause, Confidence.LIKELY, 0, name.evidence, file.sizes.moved)
-    if file.download_size == 0:
-        if file.old_path == file.path and file.sizes.moved:
-            yield _moved_within(file)
-        return
-    yield from _main_verdicts(file, samples)
+        yield replace(name, confidence=Confidence.LIKELY, download_size=0, moved_size=0)
+    if file.download_size:
+        yield from _main_verdicts(file, samples)
+    elif file.sizes.moved:
+        yield _moved_only(file)
 
 
 def _main_verdicts(file: FileComparison, samples: Samples) -> list[Verdict]:
@@ -359,7 +358,7 @@ def _by_steps(file: FileComparison, looks: _Looks) -> list[Verdict]:
 def _by_spans(file: FileComparison, looks: _Looks | None) -> list[Verdict]:
     """Return what the order of chunks tells."""
     within = _within(file)
-    backward = sum(b.old_start < a.old_start for a, b in pairwise(within))
+    backward = _backward_count(within)
     share = _downloaded_share(file)
     if file.sizes.moved >= 0.3 * file.size and backward >= 3 and 5 * backward >= len(within):
         seen = f"{len(within)} stretches of it were there before, {backward} of them further behind"
@@ -380,6 +379,11 @@ def _within(file: FileComparison) -> list[Span]:
     """Return what the older state of the file holds too."""
     kinds = (SpanKind.MOVED, SpanKind.UNCHANGED)
     return [s for s in file.spans if s.kind in kinds and s.old_path == file.old_path]
+
+
+def _backward_count(within: Sequence[Span]) -> int:
+    """Return how many stretches stood before the one that now precedes them."""
+    return sum(after.old_start < before.old_start for before, after in pairwise(within))
 
 
 def _is_shifted(file: FileComparison, within: Sequence[Span]) -> bool:
@@ -415,9 +419,21 @@ def _front(looks: _Looks) -> tuple[bytes, bytes]:
     return looks.windows[0].old, looks.windows[0].new
 
 
-def _moved_within(file: FileComparison) -> Verdict:
-    seen = f"{file.sizes.moved:,} bytes of it stand elsewhere in it now"
-    return Verdict(file.path, Cause.REORDERED, Confidence.LIKELY, 0, seen, file.sizes.moved)
+def _moved_only(file: FileComparison) -> Verdict:
+    """Return why a file that was there costs nothing but was written anew."""
+    sources = Counter[str]()
+    for span in file.spans:
+        if span.kind is SpanKind.MOVED:
+            sources[span.old_path] += span.size
+    [(source, _)] = sources.most_common(1)
+    if source != file.old_path:
+        seen = f"{file.path} holds what was in {source}"
+        return _verdict(file, Cause.RENAMED, Confidence.CERTAIN, seen)
+    if _backward_count(_within(file)):
+        seen = f"{file.sizes.moved:,} bytes of it were there before, in another order"
+        return _verdict(file, Cause.REORDERED, Confidence.LIKELY, seen)
+    seen = f"bytes were taken out, and {file.sizes.moved:,} behind them moved up"
+    return _verdict(file, Cause.EDITED, Confidence.LIKELY, seen)
 
 
 def _verdict(file: FileComparison, cause: Cause, confidence: Confidence, seen: str) -> Verdict:

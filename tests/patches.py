@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ def prose(size: int, seed: int) -> bytes:
 def members(count: int, size: int, seed: int) -> list[bytes]:
     """Pieces of structured content of about ``size`` bytes."""
     rng = random.Random(seed)
-    return [
-        prose(rng.randint(size // 2, size * 3 // 2), rng.randrange(2**30)) for _ in range(count)
-    ]
+    ends = accumulate(rng.randint(size // 2, size * 3 // 2) for _ in range(count))
+    cuts = [0, *ends]
+    text = prose(cuts[-1], seed)
+    return [text[start:end] for start, end in pairwise(cuts)]
 
 
 def table_of(parts: Sequence[bytes]) -> bytes:

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from kit.clock import SystemClock
+from kit.errors import InvalidInput
 from kit.units import size_text
 from packager.explaining import explain_folders, explain_releases
 from packager.layout import load_layout
@@ -80,8 +81,7 @@ def explain(
 
     report = asyncio.run(of_folders() if title is None else of_releases(title))
     if html is not None:
-        html.write_text(draw(report), encoding="utf-8")
-        errors.print(f"wrote {html}")
+        _write(html, draw(report))
     if as_json:
         print_json(report)
     elif html is None:
@@ -92,6 +92,14 @@ def _folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise click.BadParameter(f"{text} is no folder; name a title for releases: --title")
     return Path(text)
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from error
+    errors.print(f"wrote {path}")
 
 
 def _print(report: PatchReport) -> None:

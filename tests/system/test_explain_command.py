@@ -73,12 +73,18 @@ def test_page_is_written_beside_the_json(tmp_path: Path, builds: tuple[Path, Pat
     assert "world.pak" in text
 
 
+def test_page_that_cannot_be_written_is_named(tmp_path: Path, builds: tuple[Path, Path]) -> None:
+    said = explain(tmp_path, *builds, "--html", tmp_path / "no" / "patch.html")
+    assert said.exit_code == 6
+    assert "patch.html cannot be written" in said.errors
+
+
 def test_layout_and_ignored_files_are_those_of_a_push(
     tmp_path: Path, builds: tuple[Path, Path]
 ) -> None:
     layout = tmp_path / "layout.toml"
     layout.write_text('[[group]]\nname = "launch"\nfiles = ["text/"]\n')
-    words = ["--layout", layout, "--ignore", "*.map", "--json"]
+    words: list[str | Path] = ["--layout", layout, "--ignore", "*.map", "--json"]
     report = explain(tmp_path, *builds, *words).last_json()
     assert [group["name"] for group in report["groups"]] == ["launch", "rest"]
     assert [file["path"] for file in report["files"]] == ["world.pak"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kit.clock import ManualClock
@@ -118,6 +119,11 @@ async def test_folder_with_nothing_in_it_is_refused(
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidInput, match="nothing to publish"):
         await folders_explained((folders[0], tmp_path / "empty"))
+
+
+async def test_report_reads_back_from_its_json(folders: tuple[Path, Path]) -> None:
+    report = await folders_explained(folders)
+    assert msgspec.json.decode(msgspec.json.encode(report), type=PatchReport) == report
 
 
 async def test_report_does_not_depend_on_threads(folders: tuple[Path, Path]) -> None:

@@ -261,6 +261,23 @@ def test_copied_file_is_moved_not_renamed_away(tmp_path: Path) -> None:
     assert "copy" in found.evidence
 
 
+def test_file_that_holds_what_another_did_costs_nothing(tmp_path: Path) -> None:
+    one, two = noise(300_000, 1), noise(310_000, 2)
+    report = explained(tmp_path, {"a": one, "b": two}, {"a": two, "b": one})
+    found = finding(report, Cause.RENAMED)
+    assert (causes(report), found.file_count) == ({Cause.RENAMED}, 2)
+    assert "a holds what was in b" in found.evidence or "b holds what was in a" in found.evidence
+
+
+def test_renamed_and_edited_file_costs_its_edits(tmp_path: Path) -> None:
+    level = noise(3_000_000, 1)
+    edited = level[:1_500_000] + noise(900, 2) + level[1_500_900:]
+    report = explained(tmp_path, {"one.map": level}, {"first.map": edited})
+    assert causes(report) == {Cause.RENAMED, Cause.EDITED}
+    assert finding(report, Cause.RENAMED).download_size == 0
+    assert sum(found.moved_size for found in report.findings) == report.sizes.moved
+
+
 def shuffled(parts: list[bytes], seed: int) -> list[bytes]:
     return random.Random(seed).sample(parts, len(parts))
 
@@ -283,6 +300,26 @@ def test_small_members_in_another_order_are_found(tmp_path: Path) -> None:
         tmp_path, {"a.pak": b"".join(parts)}, {"a.pak": b"".join(shuffled(parts, 1))}
     )
     assert causes(report) == {Cause.REORDERED}
+
+
+def test_members_that_change_places_cost_nothing(tmp_path: Path) -> None:
+    """The cut begins anew in the longest of them, so that both keep chunks of their own."""
+    one, two = noise(9_000_000, 1), noise(9_000_000, 2)
+    report = explained(tmp_path, {"a.pak": one + two}, {"a.pak": two + one})
+    assert Cause.SHIFTED not in causes(report)
+    assert report.sizes.moved > 15_000_000
+
+
+def test_bytes_taken_out_at_a_border_cost_nothing(tmp_path: Path) -> None:
+    zeros = bytes(3 << 20)
+    report = explained(
+        tmp_path,
+        {"a.pak": zeros + noise(400_000, 1)},
+        {"a.pak": zeros[: 2 << 20] + noise(400_000, 1)},
+    )
+    [found] = report.findings
+    assert (found.cause, found.download_size) == (Cause.EDITED, 0)
+    assert "taken out" in found.evidence
 
 
 def test_dropped_and_edited_members_are_in_the_same_order(tmp_path: Path) -> None:
