@@ -1,4 +1,4 @@
-"""Whatever is like whatever: a delta makes its target, and an index reads back as it was written."""
+"""Any target is made of any base, and an index reads back as it was written."""
 
 from __future__ import annotations
 
