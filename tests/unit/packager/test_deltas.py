@@ -150,7 +150,7 @@ async def test_full_storage_is_told_and_the_next_call_goes_on(
             return await super().put_if_absent(key, data)
 
     with pytest.raises(OutOfSpace):
-        await make(FillsUp(storage), tmp_path)  # type: ignore[arg-type]
+        await make(FillsUp(storage), tmp_path)
     report = await make(storage, tmp_path)
     assert report.count > 0
     assert (report.resumed_count > 0) is (failing_write == 2)
