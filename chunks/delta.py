@@ -1,7 +1,7 @@
 """Make a run of chunks from old bytes: a delta, applied without trusting a word it says of itself.
 
 A delta turns ``base``, the plain bytes of some old chunks end to end, into ``target``, the plain
-bytes of some new ones. Four methods (``docs/format/delta.md``), for different kinds of likeness:
+bytes of some new ones. Four methods (``docs/format/deltas.md``), for different kinds of likeness:
 
 * ``HDIFF`` finds bytes that moved *and* changed a little everywhere, as when a program is built
   again and its addresses shift.
