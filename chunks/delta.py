@@ -1,7 +1,7 @@
 """Make a run of chunks from old bytes: a delta, applied without trusting a word it says of itself.
 
 A delta turns ``base``, the plain bytes of some old chunks end to end, into ``target``, the plain
-bytes of some new ones. Four methods (``docs/format/delta.md``), for different kinds of likeness:
+bytes of some new ones. Four methods (``docs/format/deltas.md``), for different kinds of likeness:
 
 * ``HDIFF`` finds bytes that moved *and* changed a little everywhere, as when a program is built
   again and its addresses shift.
@@ -63,6 +63,9 @@ _BSDIFF_SIZES = struct.Struct("<III")
 _UNFOLDED_HEADER = struct.Struct("<BIII")
 _HDIFF_MAGIC = b"HDIFF13&\0"
 """The name of the compressor stands between ``&`` and zero: ours is empty, so none may run."""
+_HDIFF_NUMBERS = 11
+"""Sizes of target and base, how many covers, and of four parts the plain and the packed size."""
+_STEP = struct.Struct("<QQQ")
 
 _FILTERS = (
     {
@@ -243,14 +246,27 @@ def _from_hdiff(payload: bytes, base: bytes, size: int) -> bytes:
     plain = _unframed(payload, size)
     if not plain.startswith(_HDIFF_MAGIC):
         raise FormatError("a delta is no plain HDIFF13")
-    made_size, at = _varint(plain, len(_HDIFF_MAGIC))
-    base_size, _ = _varint(plain, at)
-    if (made_size, base_size) != (size, len(base)):
-        raise FormatError(f"a delta is of {base_size} to {made_size} bytes, not for this base")
+    _check_hdiff(plain, len(base), size)
     try:
         return hdiffpatch.apply(base, plain)
     except (hdiffpatch.HDiffPatchError, ValueError) as error:
         raise FormatError(f"a delta is damaged: {error}") from error
+
+
+def _check_hdiff(plain: bytes, base_size: int, size: int) -> None:
+    """Refuse a header that the library should not be shown: it takes some numbers as they come."""
+    numbers: list[int] = []
+    at = len(_HDIFF_MAGIC)
+    for _ in range(_HDIFF_NUMBERS):
+        number, at = _varint(plain, at)
+        numbers.append(number)
+    made_size, needed_size, _, *parts = numbers
+    if (made_size, needed_size) != (size, base_size):
+        raise FormatError(f"a delta is of {needed_size} to {made_size} bytes, not for this base")
+    if any(parts[1::2]):
+        raise FormatError("a delta is compressed inside")
+    if at + sum(parts) != len(plain):
+        raise FormatError("a delta's parts do not add up")
 
 
 def _bsdiff(target: bytes, base: bytes) -> bytes:
@@ -282,9 +298,9 @@ def _from_bsdiff(payload: bytes, base: bytes, size: int) -> bytes:
 
 def _check_control(control: bytes, base_size: int, difference_size: int, extra_size: int) -> None:
     """Refuse steps that reach out of the base or out of their own parts."""
-    numbers = [_signed(raw) for (raw,) in struct.iter_unpack("<Q", control)]
     at = taken = inserted = 0
-    for added, fresh, skip in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+    for step in _STEP.iter_unpack(control):  # one by one: there may be 700,000
+        added, fresh, skip = map(_signed, step)
         if added < 0 or fresh < 0 or not 0 <= at <= at + added <= base_size:
             raise FormatError("a delta reaches out of its base")
         taken, inserted, at = taken + added, inserted + fresh, at + added + skip

@@ -110,6 +110,9 @@ def encode_delta_index(deltas: Sequence[StoredDelta], sizes: dict[ChunkId, int])
         InvalidInput: There are more deltas or chunks than an index may have.
     """
     assert deltas
+    use_count = sum(len(delta.targets) + len(delta.bases) for delta in deltas)
+    if len(deltas) > DELTA_COUNT_MAX or use_count > CHUNK_COUNT_MAX:
+        raise InvalidInput(f"an index of {len(deltas)} deltas would use {use_count} chunks")
     row_of: dict[ChunkId, int] = {}
     rows = [
         row_of.setdefault(chunk_id, len(row_of))

@@ -10,12 +10,13 @@ import msgspec
 
 from kit.clock import Clock
 from kit.errors import Conflict, NotFound
-from manifests.documents import DeltaSet, Release
+from manifests.documents import DeltaSet, ObjectRef, Release
 from manifests.names import TitleId
 from packager.delta_journal import DeltaJournal
 from packager.delta_sets import NewSet, renew_heads
 from packager.lock import Lock
 from packager.patches import DeltaSettings, DeltaTally, make_deltas
+from packager.published import stored_bundles
 from packager.title_store import TitleStore
 
 
@@ -77,7 +78,8 @@ async def add_deltas(
 
     Raises:
         NotFound: There is no such release, or a chunk of its build is missing.
-        Conflict: Both are releases of one build, or the lock was not to be had or lost.
+        Conflict: Both are releases of one build, or the lock was not to be had or lost,
+            or a sweep deleted what was resumed.
         IntegrityError, FormatError: Something of either build is damaged.
         Unavailable: The storage did not answer.
     """
@@ -111,12 +113,28 @@ async def add_deltas(
     )
     async with lock:
         if made.index is not None:
+            await _check_stored(store, made.index)
             await lock.check_held()
             await store.put_delta_set(NewSet(since, made.index, made.tally).to(to))
         await renew_heads(store, lock)
     await asyncio.to_thread(DeltaJournal(journal_path).delete)
     index_size = 0 if made.index is None else made.index.size
     return report_of(made.tally, since.counter, to.counter, index_size)
+
+
+async def _check_stored(store: TitleStore, ref: ObjectRef) -> None:
+    """Do nothing if all of a delta set is there: what was resumed may have been swept meanwhile.
+
+    Raises:
+        Conflict: Some of it is not; made again it is.
+    """
+    stored = await stored_bundles(store)
+    try:
+        bundles = (await store.delta_index(ref)).bundles
+    except NotFound:
+        bundles = ()
+    if not bundles or any(stored.get(each.bundle_id) != each.size for each in bundles):
+        raise Conflict(f"deltas of {store.title} were swept while more were made; run it again")
 
 
 def delta_journal_path(cache_folder: Path, title: TitleId) -> Path:

@@ -47,6 +47,7 @@ from manifests.model import Build, BundleRef
 from packager.chunk_source import ChunkSource
 from packager.delta_journal import DeltaJournal, JournaledDelta, name_of_delta
 from packager.delta_sources import Sources, find_sources
+from packager.published import stored_bundles
 from packager.title_store import TitleStore
 
 ALONE_SIZE_MAX = 8 << 20
@@ -211,7 +212,7 @@ class _Maker:
     async def run(self) -> ObjectRef | None:
         rows = missing_rows(self._new.build, self._old.build.row_of.__contains__).tolist()
         self.tally.missing_size = _size(self._new, rows)
-        self._journaled = await asyncio.to_thread(self._journal.load)
+        self._journaled = await self._resumable()
         sources = await find_sources(self._old, self._new, rows, self._threads)
         await in_order(
             runs_of(self._old, self._new, sources),
@@ -223,6 +224,18 @@ class _Maker:
         if not self._stored:
             return None
         return await self._store.put_manifest(await asyncio.to_thread(self._index))
+
+    async def _resumable(self) -> dict[Digest, JournaledDelta]:
+        """Return what an earlier attempt stored, as far as it is there: a sweep may have been."""
+        journaled = await asyncio.to_thread(self._journal.load)
+        if not journaled:
+            return {}
+        stored = await stored_bundles(self._store)
+        return {
+            name: delta
+            for name, delta in journaled.items()
+            if stored.get(delta.bundle.bundle_id) == delta.bundle.size
+        }
 
     async def _encode(self, run: Run) -> Delta | JournaledDelta | None:
         """Return a run's delta, made now or before; None if there is no time for it."""

@@ -39,7 +39,7 @@ from manifests.names import Channel, TitleId
 from manifests.names import channel as channel_name
 from manifests.page import Page, parse_page
 
-_DELTA_SET_NAME = re.compile("[0-9]{10}-[0-9]{10}")
+DELTA_SET_NAME = re.compile("[0-9]{10}-[0-9]{10}")
 
 READS_AT_ONCE = 8
 """Pages are 256 KiB, documents less: eight hide S3's latency and hold 2 MiB."""
@@ -126,7 +126,7 @@ class TitleStore:
             return parse_delta_set(data, self.title, int(base), int(target))
 
         # A key of another spelling is nobody's delta set: `verify` names it.
-        named = [name for name in names if _DELTA_SET_NAME.fullmatch(name)]
+        named = [name for name in names if DELTA_SET_NAME.fullmatch(name)]
         return await for_each(named, read, at_once=READS_AT_ONCE)
 
     async def put_delta_set(self, found: DeltaSet) -> None:

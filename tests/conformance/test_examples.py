@@ -7,12 +7,15 @@ from pathlib import Path
 
 from chunks.archives import fold, parse_folds, parse_recipe, unfold
 from chunks.bundle import parse_index
-from chunks.chunk_id import chunk_id_of, digest_of
-from chunks.slices import parse_slice_list
-from manifests.documents import PageRef
-from manifests.model import Entry, EntryKind
+from chunks.chunk_id import Digest, chunk_id_of, digest_of
+from chunks.delta import apply_delta
+from chunks.delta_bundle import parse_delta_bundle
+from chunks.slices import SliceList, parse_slice_list
+from manifests.delta_index import parse_delta_index
+from manifests.documents import ObjectRef, PageRef
+from manifests.model import BundleRef, Entry, EntryKind
 from manifests.page import parse_page
-from tests.conformance import reader
+from tests.conformance import delta_reader, reader
 
 FORMAT = Path(__file__).parents[2] / "docs" / "format"
 PLAIN = b"hello"
@@ -64,3 +67,25 @@ def test_the_independent_reader_reads_them_alike() -> None:
     offset, (entry,), (place,) = reader.page_of(page)
     assert (offset, entry.path, entry.size) == (0, "hello.txt", len(PLAIN))
     assert place == (bundle_id.hex(), len(bundle), (0, digest_of(PLAIN)[:16], 5, 5))
+
+
+def test_the_delta_is_one() -> None:
+    bundle, bundle_id, data, digest = examples("deltas.md")
+    (packed,) = parse_delta_bundle("example", bundle)
+    assert SliceList.of(bundle).bundle_id == bundle_id
+    assert digest_of(data) == digest
+    index = parse_delta_index(data, ObjectRef(digest=digest.hex(), size=len(data)))
+    delta = index.delta(0)
+    assert (delta.targets, delta.bases) == ((chunk_id_of(digest_of(PLAIN)),), ())
+    assert delta.bundle == BundleRef(Digest(bundle_id), len(bundle))
+    assert (delta.check, delta.size) == (packed.digest[:16], packed.size)
+    assert apply_delta(delta.method, bundle[: delta.size], b"", len(PLAIN)) == PLAIN
+
+
+def test_the_independent_reader_makes_the_same_of_it() -> None:
+    bundle, bundle_id, data, _ = examples("deltas.md")
+    (delta,) = delta_reader.index_of(data)
+    assert delta.bundle == (bundle_id.hex(), len(bundle))
+    delta_reader.check_records(bundle)
+    made = dict(delta_reader.made_of(delta, bundle, {}))
+    assert made == {digest_of(PLAIN)[:16]: PLAIN}

@@ -16,8 +16,9 @@ from manifests import locations
 from manifests.documents import Head, ObjectRef, Release, encode
 from manifests.model import BundleRef
 from manifests.names import Version
+from packager.findings import Rule
 from packager.title_store import TitleStore
-from packager.verify import Progress, Rule, Verdict, verify
+from packager.verify import Progress, Verdict, verify
 from tests.builds import file
 from tests.publishing import (
     BETA,
