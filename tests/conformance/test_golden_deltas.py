@@ -61,7 +61,8 @@ def test_the_product_makes_the_golden_chunks() -> None:
             assert chunk_id_of(digest_of(made[chunk])) == chunk
             at += size
     assert made == MADE
-    assert {*index.methods.tolist()} == {*Method}, "golden has one of every method"
+    # What deflates again is as zlib of the day has it: no bytes to be held for ever.
+    assert {*index.methods.tolist()} == {*Method} - {Method.UNFOLDED}
 
 
 def test_what_is_written_now_reads_as_what_was_written_then(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,37 @@ def zstd_of(target: bytes, base: bytes = b"", *, window_log: int = 20, sized: bo
 STEPS: list[Step] = [(4000, 100, -2000), (1000, 900, 0)]
 """Two steps of bsdiff that fit :data:`BASE` and make as many bytes as there are in it."""
 
+WORDS = b"".join(b"a line of words, number %d\n" % n for n in range(150))
+OTHER_WORDS = WORDS.replace(b"number 7", b"number seven")
+
+
+def deflated(plain: bytes) -> bytes:
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15, 8)
+    return packer.compress(plain) + packer.flush()
+
+
+def varints(*numbers: int) -> bytes:
+    raw = bytearray()
+    for number_ in numbers:
+        left = number_
+        while left > 0x7F:
+            raw.append(left & 0x7F | 0x80)
+            left >>= 7
+        raw.append(left)
+    return bytes(raw)
+
+
+def unfolded_of(base_words: bytes, words: bytes) -> tuple[bytes, bytes, bytes]:
+    """Payload, base and target: a deflate stream between three bytes and two, on both sides."""
+    base, target = (b"<<<" + deflated(text) + b">>" for text in (base_words, words))
+    folds = varints(1, 2, 3, len(base) - 5, len(base_words))
+    recipe = varints(1, 2, 3, len(target) - 5, len(words), 0, 0, 1, 6, 15, 8, 0, 0)
+    inner = framed(hdiff_of(b"<<<" + base_words + b">>", b"<<<" + words + b">>"))
+    packed = lzma2_of(folds + recipe)
+    sizes = struct.pack("<BIII", Method.HDIFF, len(folds), len(recipe), len(packed))
+    return sizes + packed + inner, base, target
+
+
 SOUND = {
     Method.ZSTD: (zstd_of(TARGET, BASE), BASE, TARGET),
     Method.HDIFF: (framed(hdiff_of(BASE, TARGET)), BASE, TARGET),
@@ -69,6 +101,7 @@ SOUND = {
         BASE[:4000] + bytes(100) + BASE[2000:3000] + bytes(900),
     ),
     Method.LZMA: (lzma2_of(TARGET), b"", TARGET),
+    Method.UNFOLDED: unfolded_of(WORDS, OTHER_WORDS),
 }
 """By method: payload, base and target, none of them written by the code under test."""
 
@@ -335,12 +368,14 @@ INSIDES: dict[Method, Callable[[bytes], bytes]] = {
     Method.HDIFF: framed,
     Method.BSDIFF: framed,
     Method.LZMA: bytes,
+    Method.UNFOLDED: bytes,
 }
 PLAIN = {
     Method.ZSTD: SOUND[Method.ZSTD][0],
     Method.HDIFF: SOME,
     Method.BSDIFF: bsdiff_of(STEPS, bytes(5000), bytes(1000)),
     Method.LZMA: lzma.compress(TARGET, lzma.FORMAT_RAW, filters=FILTERS),
+    Method.UNFOLDED: SOUND[Method.UNFOLDED][0],
 }
 NUMBERS = [
     0,

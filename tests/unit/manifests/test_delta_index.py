@@ -149,7 +149,7 @@ BROKEN = {
         "impossible size",
     ),
     "chunk twice": (replace(GOOD, ids=(b"a" * 16,) * 2 + tuple(GOOD.ids[2:])), "a chunk twice"),
-    "method": (replace(GOOD, methods=(1, 0, 4)), "unknown method"),
+    "method": (replace(GOOD, methods=(1, 0, 5)), "unknown method"),
     "method 255": (replace(GOOD, methods=(255, 0, 3)), "unknown method"),
     "delta that makes nothing": (replace(GOOD, targets=(3, 0, 1)), "do not add up"),
     "a use too few": (replace(GOOD, bases=(1, 1, 1)), "do not add up"),
@@ -184,8 +184,8 @@ BROKEN = {
         replace(GOOD, uses=(0, 0, 0, 0, 4, 0)),
         "needs a chunk that it makes",
     ),
-    "target too large": (one_delta(9, 0, 1 << 20), "more bytes than one may"),
-    "base too large": (one_delta(1, 13, 1 << 20), "more bytes than one may"),
+    "target too large": (one_delta(17, 0, 1 << 20), "more bytes than one may"),
+    "base too large": (one_delta(1, 25, 1 << 20), "more bytes than one may"),
 }
 
 
@@ -197,8 +197,8 @@ def test_every_broken_rule_is_named(index: RawIndex, rule: str) -> None:
 
 
 def test_the_largest_delta_is_read() -> None:
-    assert (TARGET_SIZE_MAX, BASE_SIZE_MAX) == (8 << 20, 12 << 20)
-    assert len(parse(one_delta(8, 12, 1 << 20).encode())) == 1
+    assert (TARGET_SIZE_MAX, BASE_SIZE_MAX) == (16 << 20, 24 << 20)
+    assert len(parse(one_delta(16, 24, 1 << 20).encode())) == 1
 
 
 def test_an_index_is_believed_only_by_its_digest() -> None:

@@ -104,7 +104,7 @@ async def test_once_the_time_is_spent_deltas_are_quick_ones(tmp_path: Path) -> N
     index = await store.delta_index(known.index)
     assert {Method(int(method)) for method in index.methods} == {Method.ZSTD}
     assert all(len(index.base_rows(at)) > 0 for at in range(len(index)))
-    assert report.quick_count == report.count > 0
+    assert report.quick_count >= report.count > 0
     have = await chunks_of(store, await store.build((await store.release(1)).root))
     assert await made_by(store, [known.index], have)
 
