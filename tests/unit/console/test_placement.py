@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def installed(old: Build, damaged: Sequence[int] = ()) -> Inventory:
     readable = np.ones(len(shard.occurrences), np.bool_)
     readable[list(damaged)] = False
     first = np.searchsorted(shard.chunk_starts, shard.entry_starts)
-    intact = np.array([readable[a:b].all() for a, b in zip(first, first[1:], strict=False)])
+    intact = np.array([readable[a:b].all() for a, b in pairwise(first.tolist())])
     return Inventory(old, (0,), [intact], [readable], (), 0)
 
 
