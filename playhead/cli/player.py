@@ -274,8 +274,12 @@ _MODE_TEXTS = {
 
 def _plan_text(plan: Plan) -> str:
     time = "" if plan.estimated_s is None else f" in about {duration_text(plan.estimated_s)}"
+    deltas = ""
+    if plan.deltas:
+        made = size_text(plan.delta_made_bytes)
+        deltas = f" ({plan.deltas:,} deltas of {size_text(plan.delta_bytes)} make {made})"
     return (
-        f"download {size_text(plan.download_bytes)} by {plan.requests} requests{time},"
+        f"download {size_text(plan.download_bytes)} by {plan.requests} requests{time}{deltas},"
         f" write {size_text(plan.write_bytes)},"
         f" reuse {size_text(plan.reused_bytes + plan.kept_bytes)},"
         f" extra room {size_text(plan.peak_extra_bytes)}{_MODE_TEXTS[plan.mode]};"
@@ -300,9 +304,12 @@ def _report_figures(report: Report) -> dict[str, str]:
         f" (planned {size_text(report.plan.download_bytes)} in {report.plan.requests},"
         " and the manifest)",
         "written": size_text(report.written_bytes),
+        "made by deltas": size_text(report.delta_made_bytes),
         "reused": size_text(report.reused_bytes),
         "complete after": duration_text(report.complete_s),
     }
+    if report.failed_deltas:
+        figures["failed deltas"] = f"{report.failed_deltas:,}; plain chunks were fetched instead"
     if report.failed_requests:
         figures["failed requests"] = str(report.failed_requests)
     if report.playable_s is not None:

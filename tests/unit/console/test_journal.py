@@ -19,7 +19,6 @@ from console.journal import (
     Intent,
     Journal,
     Landed,
-    Record,
     Taken,
     checkpoint_of,
     frame,
@@ -137,14 +136,8 @@ def test_file_that_is_no_journal_is_nothing_pending(state: Folder, tmp_path: Pat
 
 def test_how_far_a_script_was_carried_out_is_remembered() -> None:
     intent = Intent(groups=(0,), folders=(), has_script=True)
-    records: list[Record] = [
-        BEGIN,
-        intent,
-        Taken(unsound=((0, 4),)),
-        Applied(batches=1),
-        Applied(batches=2),
-    ]
-    found = pending_of(records)
+    carried = (Taken(unsound=((0, 4),)), Applied(batches=1), Applied(batches=2))
+    found = pending_of([BEGIN, intent, *carried])
     assert found is not None
     assert found.intent == intent
     assert found.carried == Carried(is_taken=True, batches=2, unsound=((0, 4),))
