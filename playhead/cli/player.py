@@ -264,13 +264,21 @@ class _Display:
 def _plan_text(plan: Plan) -> str:
     time = "" if plan.estimated_s is None else f" in about {duration_text(plan.estimated_s)}"
     return (
-        f"download {size_text(plan.download_bytes)} by {plan.requests} requests{time},"
+        f"download {size_text(plan.download_bytes)} by {plan.requests} requests{time}"
+        f"{_deltas_text(plan)},"
         f" write {size_text(plan.write_bytes)},"
         f" reuse {size_text(plan.reused_bytes + plan.kept_bytes)},"
         f" extra room {size_text(plan.peak_extra_bytes)};"
         f" {plan.files_added} files added, {plan.files_changed} changed,"
         f" {plan.files_removed} removed, {plan.files_unchanged} unchanged"
     )
+
+
+def _deltas_text(plan: Plan) -> str:
+    if plan.deltas == 0:
+        return ""
+    made = f"{size_text(plan.delta_bytes)} make {size_text(plan.patched_bytes)}"
+    return f" ({plan.deltas} deltas of {made})"
 
 
 def _print_outcome(outcome: Report | Plan, *, as_json: bool) -> None:
@@ -292,6 +300,10 @@ def _report_figures(report: Report) -> dict[str, str]:
         "reused": size_text(report.reused_bytes),
         "complete after": duration_text(report.complete_s),
     }
+    if report.patched_bytes:
+        figures["made by deltas"] = size_text(report.patched_bytes)
+    if report.failed_deltas:
+        figures["failed deltas"] = f"{report.failed_deltas}, fetched as plain chunks instead"
     if report.failed_requests:
         figures["failed requests"] = str(report.failed_requests)
     if report.playable_s is not None:
