@@ -153,7 +153,7 @@ class Fetcher:
             edge, delay_s = best_edge(self._edges, tried, self._clock.monotonic())
             delay_s = max(delay_s, self._backoff_s(tried[edge.url]))
             if patience_s is not None and delay_s > patience_s:
-                # All edges are passed over for longer than that: what is optional is not waited for.
+                # What is optional is not waited for.
                 raise Unavailable(f"gave up on {key}: no edge is to be asked for {delay_s:.0f} s")
             await asyncio.sleep(delay_s)
             self._meter.requests += 1
