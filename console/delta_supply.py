@@ -46,6 +46,7 @@ class DeltaSupply:
         Indexes are fetched one by one, from the release's own towards what is installed, until
         nothing more is needed that this console has not. One that cannot be had ends the way.
         """
+        stones = await workers.run(Stones.checks_in, self._staging_folder)
         indexes: list[DeltaIndex] = []
         wanted: set[ChunkId] = {build.chunks.chunk_id(row) for row in rows}
         left_size = int(build.chunks.stored_sizes[list(rows)].sum()) if rows else 0
@@ -58,24 +59,23 @@ class DeltaSupply:
             if index is None:
                 break
             indexes.append(index)
-            await workers.run(self._learn, index)
+            await workers.run(self._learn, index, stones)
             needed = await workers.run(unmade_bases, index, wanted, self._spots)
             # What no delta of this set makes may have been new a release before.
             wanted = needed | (wanted - made_by(index))
             target = ref.base
             if target == own_counter:
                 break
-        stones = await workers.run(Stones.checks_in, self._staging_folder)
         return await workers.run(choose_patches, build, rows, indexes, self._spots, stones)
 
     def patcher(self, staging: Staging) -> Patcher:
         """Return what applies the chosen deltas; it writes to ``staging``."""
         return Patcher(self._seeds, self._spots, self._stones, staging)
 
-    def _learn(self, index: DeltaIndex) -> None:
+    def _learn(self, index: DeltaIndex, stones: frozenset[bytes]) -> None:
         for chunk_id, spot in spots_of(self._seeds, [index]).items():
             self._spots.setdefault(chunk_id, spot)
-        self._stones.learn(index)
+        self._stones.learn(index, stones)
 
 
 def _step_from(refs: Sequence[DeltaRef], target: int, own_counter: int) -> DeltaRef | None:
