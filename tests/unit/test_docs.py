@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chunks import bundle, chunker, codec, slices
-from manifests import documents, page, paths
+from chunks import bundle, chunker, codec, delta, slices
+from manifests import delta_index, documents, page, paths
 
 ROOT = Path(__file__).parents[2]
 FORMAT = ROOT / "docs" / "format"
@@ -43,6 +43,12 @@ LIMITS = {
     "entries in a build": [documents.ENTRY_COUNT_MAX],
     "chunks in a build": [documents.CHUNK_COUNT_MAX],
     "bytes of a group's stream": [documents.STREAM_SIZE_MAX],
+    "base, target of a delta": [delta.BASE_SIZE_MAX, delta.TARGET_SIZE_MAX],
+    "delta index, stored and plain": [
+        documents.PAGE_STORED_SIZE_MAX,
+        delta_index.PLAIN_SIZE_MAX,
+    ],
+    "deltas in an index": [delta_index.DELTA_COUNT_MAX],
     "path": [paths.PATH_SIZE_MAX, paths.PART_SIZE_MAX],
 }
 

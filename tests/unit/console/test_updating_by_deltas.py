@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from console.reports import Report
+from kit.errors import Unavailable
 from tests.consoles import console_on, differences
 from tests.delta_titles import DeltaTitle
-from tests.faulty_edge import FaultyEdge, serving_faulty, stalled
+from tests.faulty_edge import FaultyEdge, after, only_bundles, serving_faulty, stalled, status
 from tests.pushes import LIVE, TITLE
 
 pytestmark = pytest.mark.may_block
@@ -170,3 +171,47 @@ async def test_base_changed_behind_our_back_is_noticed_and_costs_plain_chunks(
     report = await updated(edge, game)
     assert report.failed_deltas > 0
     assert await differences(new, game) == []
+
+
+async def test_stepping_stones_of_an_attempt_that_failed_serve_the_next(
+    title: DeltaTitle, edge: FaultyEdge, tmp_path: Path
+) -> None:
+    await title.push()
+    await install(edge, tmp_path / "game")
+    await title.push(1)
+    first_steps = title.delta_bundle_keys()
+    new = await title.push(2)
+
+    async def only_first_steps(request, asked, body):  # type: ignore[no-untyped-def]
+        if not asked.is_bundle or asked.path in first_steps:
+            return None
+        return await status(503)(request, asked, body)
+
+    async with console_on(edge, delta_patience=0.1) as console:
+        planned = await console.plan(TITLE, tmp_path / "game", channel=LIVE)
+        edge.fault = only_first_steps
+        with pytest.raises(Unavailable):
+            await console.update(tmp_path / "game")
+        edge.fault = None
+        edge.asked.clear()
+        report = await console.update(tmp_path / "game")
+    assert 0 < report.plan.deltas < planned.deltas
+    assert report.failed_deltas == 0
+    assert edge.bundle_bytes_asked() == report.plan.download_bytes
+    assert not first_steps & {each.path for each in edge.asked}
+    assert await differences(new, tmp_path / "game") == []
+
+
+async def test_update_left_for_a_newer_one_still_gets_there(
+    title: DeltaTitle, edge: FaultyEdge, tmp_path: Path
+) -> None:
+    await title.push()
+    await install(edge, tmp_path / "game")
+    await title.push(1)
+    edge.fault = only_bundles(after(2, status(503)))
+    with pytest.raises(Unavailable):
+        await updated(edge, tmp_path / "game", use_deltas=False)
+    edge.fault = None
+    new = await title.push(2)
+    await updated(edge, tmp_path / "game")
+    assert await differences(new, tmp_path / "game") == []
