@@ -56,6 +56,7 @@ class DeltaSupply:
         One by one, from the release's own towards what is installed, until nothing more is needed
         that is not here. One that cannot be had ends the way.
         """
+        self._left = await workers.run(Stones.checks_in, self._staging_folder)
         rows = await workers.run(self._absent, build)
         wanted: set[ChunkId] = {build.chunks.chunk_id(row) for row in rows.tolist()}
         left_size = int(build.chunks.stored_sizes[rows].sum(dtype=np.uint64))
@@ -73,7 +74,6 @@ class DeltaSupply:
             # What no delta of this set makes may have been new a release before.
             wanted = needed | (wanted - made_by(index))
             target = ref.base
-        self._left = await workers.run(Stones.checks_in, self._staging_folder)
 
     def choose(self, build: Build, rows: Sequence[int]) -> Patches:
         """Return the deltas that bring some of ``rows`` of ``build`` for fewer bytes."""
@@ -93,4 +93,4 @@ class DeltaSupply:
     def _learn(self, index: DeltaIndex) -> None:
         for chunk_id, spot in spots_of(self._seeds, [index]).items():
             self._spots.setdefault(chunk_id, spot)
-        self._stones.learn(index)
+        self._stones.learn(index, self._left)

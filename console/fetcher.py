@@ -151,7 +151,11 @@ class Fetcher:
         lacking: set[str] = set()
         while True:
             edge, delay_s = best_edge(self._edges, tried, self._clock.monotonic())
-            await asyncio.sleep(max(delay_s, self._backoff_s(tried[edge.url])))
+            delay_s = max(delay_s, self._backoff_s(tried[edge.url]))
+            if patience_s is not None and delay_s > patience_s:
+                # What is optional is not waited for.
+                raise Unavailable(f"gave up on {key}: no edge is to be asked for {delay_s:.0f} s")
+            await asyncio.sleep(delay_s)
             self._meter.requests += 1
             try:
                 found = await attempt(edge)

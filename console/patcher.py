@@ -94,15 +94,16 @@ class Stones:
         names = (name.removeprefix("stone.") for name in folder.names() if name[:6] == "stone.")
         return frozenset(bytes.fromhex(name) for name in names if len(name) == 2 * CHUNK_ID_SIZE)
 
-    def learn(self, index: DeltaIndex) -> None:
-        """Take in where the chunks of every delta of ``index`` lie, should its stone be there."""
+    def learn(self, index: DeltaIndex, present: frozenset[bytes]) -> None:
+        """Take in where the chunks lie that deltas of ``index`` made before; by their checks."""
+        if not present:
+            return
         for number in range(len(index)):
-            name, at = _stone_name(index.checks[number].tobytes()), 0
-            rows = index.target_rows(number).tolist()
-            for row in rows:
-                size = int(index.sizes[row])
-                self._places.setdefault(index.all_ids[row], (name, at, size))
-                at += size
+            check = index.checks[number].tobytes()
+            if check in present:
+                ids = [index.all_ids[row] for row in index.target_rows(number).tolist()]
+                sizes = index.sizes[index.target_rows(number)].tolist()
+                self._place(check, ids, sizes)
 
     def put(self, step: Step, target: bytes) -> None:
         """Keep what a delta made; seen whole or not at all."""
@@ -115,8 +116,9 @@ class Stones:
             finally:
                 os.close(fd)
             folder.take_in(folder, scratch, name)
+        self._place(step.delta.check, step.delta.targets, step.sizes)
 
-    def read(self, chunk_id: ChunkId) -> bytes | None:
+    def read(self, chunk_id: ChunkId) -> Buffer | None:
         """Return a chunk if a stone holds it and it is what its id says."""
         place = self._places.get(chunk_id)
         if place is None:
@@ -132,7 +134,13 @@ class Stones:
             finally:
                 os.close(fd)
         is_right = is_whole and digest_of(content)[:CHUNK_ID_SIZE] == chunk_id
-        return bytes(content) if is_right else None
+        return content if is_right else None
+
+    def _place(self, check: bytes, ids: Sequence[ChunkId], sizes: Sequence[int]) -> None:
+        name, at = _stone_name(check), 0
+        for chunk_id, size in zip(ids, sizes, strict=True):
+            self._places[chunk_id] = name, at, size
+            at += size
 
 
 class _Bases:

@@ -80,20 +80,44 @@ class MemoryGate:
         """Let through what takes ``size_max`` bytes together; one alone may take more."""
         self._size_max = size_max
         self._size = 0
-        self._freed = asyncio.Condition()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
     async def room(self, size: int) -> AsyncIterator[None]:
-        """Wait until there are ``size`` bytes to spare; they are taken until the block is left."""
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._has_room(size))
-            self._size += size
+        """Wait until there are ``size`` bytes to spare; they are taken until the block is left.
+
+        Who came first goes first, so a large one is not passed over for ever. Leaving never waits:
+        a cancel cannot keep the bytes from those who wait.
+        """
+        await self._enter(size)
         try:
             yield
         finally:
             self._size -= size
-            async with self._freed:
-                self._freed.notify_all()
+            self._let_in()
+
+    async def _enter(self, size: int) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._size -= size
+            else:
+                self._waiting.remove((size, turn))
+            self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        while self._waiting and (self._waiting[0][1].done() or self._has_room(self._waiting[0][0])):
+            size, turn = self._waiting[0]
+            if turn.done():
+                return  # cancelled, and about to take itself out
+            self._waiting.popleft()
+            self._size += size
+            turn.set_result(None)
 
     def _has_room(self, size: int) -> bool:
         return self._size == 0 or self._size + size <= self._size_max

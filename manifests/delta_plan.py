@@ -22,6 +22,10 @@ from manifests.model import Build, BundleRef
 DEPTH_MAX = 3
 """Deltas in a row. Every further one is applied to make what a plain chunk gives at once."""
 
+NEEDS_MAX = 64
+"""Deltas that one may stand on, over all levels. A base has at most 12 MiB, so one that stands on
+more pays for little; without a limit a hostile index could make a million stand on a million."""
+
 REQUEST_SIZE_MAX = 4 << 20
 """Half of that for plain chunks: for each byte of a delta twenty are read and hashed."""
 
@@ -210,6 +214,8 @@ class _Choice:
             if below is None:
                 return None
             needs |= {maker} | below
+            if len(needs) > NEEDS_MAX:
+                return None
         return frozenset(needs)
 
     def _maker_of(self, chunk_id: ChunkId, first: int) -> _Key | None:
