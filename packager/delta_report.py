@@ -55,8 +55,6 @@ async def ways_to(store: TitleStore, target: Release, releases: Sequence[Release
     Raises:
         NotFound, IntegrityError, FormatError: A manifest or an index is missing or damaged.
     """
-    sets = await store.delta_sets()
-    refs = named_sets(target, releases, sets)
     new = await store.build(target.root)
     ways: list[Way] = []
     seen = {target.root}
@@ -68,11 +66,24 @@ async def ways_to(store: TitleStore, target: Release, releases: Sequence[Release
             old = await store.build(base.root)
         except NotFound:
             continue  # swept: nobody can have it for long
-        span = (base.counter, target.counter)
-        indexes = await _indexes(store, refs, old, new, span)
-        share = _judged(sets, base, target)
-        ways.append(await asyncio.to_thread(_way, base, old, new, indexes, share))
+        ways.append(await way_between(store, (base, old), (target, new), releases))
     return ways
+
+
+async def way_between(
+    store: TitleStore,
+    before: tuple[Release, Build],
+    after: tuple[Release, Build],
+    releases: Sequence[Release],
+) -> Way:
+    """Return the way of a console from one release, and its build, to another."""
+    (base, old), (target, new) = before, after
+    sets = await store.delta_sets()
+    refs = named_sets(target, releases, sets)
+    span = (base.counter, target.counter)
+    indexes = await _indexes(store, refs, old, new, span)
+    share = _judged(sets, base, target)
+    return await asyncio.to_thread(_way, base, old, new, indexes, share)
 
 
 async def _indexes(

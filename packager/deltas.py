@@ -17,6 +17,7 @@ from packager.delta_sets import NewSet, renew_heads
 from packager.lock import Lock
 from packager.patches import DeltaSettings, DeltaTally, make_deltas
 from packager.published import stored_bundles
+from packager.releases import find_release
 from packager.title_store import TitleStore
 
 
@@ -84,7 +85,7 @@ async def add_deltas(
         Unavailable: The storage did not answer.
     """
     releases = await store.releases()
-    to = find_release(store.title, releases, target)
+    to = chosen_release(store.title, releases, target)
     since = (
         _before(store.title, releases, to)
         if base is None
@@ -175,16 +176,17 @@ def _leads(found: DeltaSet, base: Release, target: Release) -> bool:
     return (found.base, found.target) == (base.counter, target.counter)
 
 
-def find_release(title: TitleId, releases: Sequence[Release], which: str | int | None) -> Release:
+def chosen_release(title: TitleId, releases: Sequence[Release], which: str | int | None) -> Release:
     """Return the release with this counter, the newest of this version, or the newest of all.
 
     Raises:
         NotFound: There is none.
     """
-    for release in reversed(releases):
-        if which is None or which in (release.counter, release.version):
-            return release
-    raise NotFound(f"title {title} has no release {which}; `playhead releases {title}` lists them")
+    if which is not None:
+        return find_release(title, releases, which)
+    if not releases:
+        raise NotFound(f"title {title}: nothing was published under this name")
+    return releases[-1]
 
 
 def _before(title: TitleId, releases: Sequence[Release], target: Release) -> Release:

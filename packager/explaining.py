@@ -11,9 +11,12 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from kit.clock import Clock
 from manifests.documents import Release
 from packager.comparison import compare
+from packager.delta_report import way_between
 from packager.judgement import judge
 from packager.layout import Layout
 from packager.patch_report import BuildPair, PatchReport, report_on
@@ -78,7 +81,9 @@ async def explain_releases(
     samples = Samples(
         ReleaseBytes(store, pair.old, loop), ReleaseBytes(store, pair.new, loop), RELEASE_READ_MAX
     )
-    return await asyncio.to_thread(_explained, pair, samples, clock, started_s)
+    report = await asyncio.to_thread(_explained, pair, samples, clock, started_s)
+    way = await way_between(store, (before, pair.old), (after, pair.new), releases)
+    return msgspec.structs.replace(report, delta_size=way.size) if way.delta_count else report
 
 
 def _explained(pair: BuildPair, samples: Samples, clock: Clock, started_s: float) -> PatchReport:

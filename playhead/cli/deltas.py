@@ -13,7 +13,7 @@ from kit.errors import Conflict, NotFound
 from kit.units import size_text
 from manifests.documents import DeltaSet
 from packager.delta_report import Way, ways_to
-from packager.deltas import DeltaReport, add_deltas, find_release
+from packager.deltas import DeltaReport, add_deltas, chosen_release
 from packager.patches import DeltaTally
 from playhead.cli.terminal import (
     duration_text,
@@ -99,7 +99,7 @@ def report(settings: Settings, title: str, target: str | None, as_json: bool) ->
         async with publisher(settings, title, waiting_for) as desk:
             releases = await desk.store.releases()
             which = None if target is None else which_release(target)
-            newest = find_release(desk.store.title, releases, which)
+            newest = chosen_release(desk.store.title, releases, which)
             return await ways_to(desk.store, newest, releases)
 
     ways = asyncio.run(run())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,3 +89,23 @@ def test_damaged_bundle_is_found_and_named(platform: Platform, tmp_path: Path) -
     found = platform.type("verify", "--title", "game")
     assert found.exit_code == 9
     assert bundle.name in found.errors
+
+
+def test_delta_sets_are_made_listed_and_judged(platform: Platform, tmp_path: Path) -> None:
+    for version, changes in (("1", 0), ("2", 3), ("3", 5)):
+        write_tree(tmp_path / version, seed=1, changes=changes)
+        words = ["--title", "game", "--version", version, "--channel", "live", "--json"]
+        pushed = platform.type("push", tmp_path / version, "--no-deltas", *words).last_json()
+        assert pushed["deltas"] is None
+    for base, target in (("1", "2"), ("2", "3")):
+        made = platform.type("deltas", "add", "game", "--from", base, "--to", target, "--json")
+        assert made.last_json()["count"] > 0
+    again = platform.type("deltas", "add", "game", "--json").last_json()
+    assert again["was_there"]
+    sets: Any = platform.type("deltas", "list", "game", "--json").last_json()
+    assert [(each["base"], each["target"]) for each in sets] == [(2, 3), (1, 2)]
+    ways: Any = platform.type("deltas", "report", "game", "--json").last_json()
+    assert [(way["base"], way["depth"]) for way in ways] == [(2, 1), (1, 2)]
+    assert all(way["size"] < way["plain_size"] for way in ways)
+    said = platform.type("explain", "1", "3", "--title", "game", "--json").last_json()
+    assert said["delta_size"] == ways[1]["size"]
