@@ -24,8 +24,8 @@ from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX
 from kit.object_storage.local import LocalStorage
 from manifests.changes import missing_rows
 from packager.chunk_source import ChunkSource
+from packager.delta_runs import Limits, Run, runs_within
 from packager.delta_sources import Sources, find_sources
-from packager.patches import Limits, Run, runs_within
 from packager.title_store import TitleStore
 
 MIB = 1 << 20

@@ -1,7 +1,7 @@
 """Make the deltas that lead from one published build to another, and store them.
 
-    sources   for each chunk that is new, the old chunks it may be made of
-    runs      neighbours with like sources, up to 16 MiB, become one delta
+    sources   for each chunk that is new, the old chunks it may be made of (``delta_sources.py``)
+    runs      up to 16 MiB of them become one delta (``delta_runs.py``)
     encode    any worker; the smallest of several methods while the time allows, then a quick one
     pack      in order, what pays, into bundles; each is noted in a journal once it is stored
     index     last, so that whoever can see it can fetch all of it
@@ -13,9 +13,8 @@ made depends on the two builds alone, as long as time allows.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +22,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chunks.chunk_id import CHUNK_ID_SIZE, ChunkId, Digest
 from chunks.delta import (
-    BASE_SIZE_MAX,
     DELTA_SIZE_MAX,
-    TARGET_SIZE_MAX,
     Delta,
     Effort,
     Method,
@@ -46,16 +42,10 @@ from manifests.documents import ObjectRef
 from manifests.model import Build, BundleRef
 from packager.chunk_source import ChunkSource
 from packager.delta_journal import DeltaJournal, JournaledDelta, name_of_delta
-from packager.delta_sources import Sources, find_sources
+from packager.delta_runs import Run, runs_of, size_of
+from packager.delta_sources import find_sources
 from packager.published import stored_bundles
 from packager.title_store import TitleStore
-
-ALONE_SIZE_MAX = 8 << 20
-"""Plain bytes packed together that have no base: more would not fit the packer's window."""
-
-DENSE_RUN_SIZE_MAX = 2 << 20
-DENSE_BASE_SIZE_MAX = 5 << 20
-"""What looks compressed may unfold to a few times its size, and that has the same limits."""
 
 SAVED_SIZE_MIN = 4096
 SAVED_PERCENT_MIN = 3
@@ -105,17 +95,6 @@ class MadeDeltas:
 
     index: ObjectRef | None
     tally: DeltaTally
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """New rows to be made together, and the old rows they are made of."""
-
-    rows: tuple[int, ...]
-    old_rows: tuple[int, ...]
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
-    """Rows around them, to see deflate streams whole that begin or end there."""
 
 
 class _Packed(NamedTuple):
@@ -211,7 +190,7 @@ class _Maker:
 
     async def run(self) -> ObjectRef | None:
         rows = missing_rows(self._new.build, self._old.build.row_of.__contains__).tolist()
-        self.tally.missing_size = _size(self._new, rows)
+        self.tally.missing_size = size_of(self._new, rows)
         self._journaled = await self._resumable()
         sources = await find_sources(self._old, self._new, rows, self._threads)
         await in_order(
@@ -250,8 +229,8 @@ class _Maker:
                 return found
         around = await self._new.read((*run.before, *run.rows, *run.after))
         base = await self._old.read(run.old_rows)
-        start = _size(self._new, run.before)
-        end = start + _size(self._new, run.rows)
+        start = size_of(self._new, run.before)
+        end = start + size_of(self._new, run.rows)
         effort = Effort.BEST if has_time else Effort.QUICK
         encode = partial(_timed, around, start, end, base, effort)
         delta, cpu_s = await asyncio.get_running_loop().run_in_executor(self._threads, encode)
@@ -260,7 +239,7 @@ class _Maker:
 
     async def _take(self, run: Run, delta: Delta | JournaledDelta | None) -> None:
         """Keep a delta if it pays."""
-        self.tally.done_size += _size(self._new, run.rows)
+        self.tally.done_size += size_of(self._new, run.rows)
         match delta:
             case JournaledDelta() if self._pays(run, delta.size):
                 self.tally.resumed_count += 1
@@ -313,7 +292,7 @@ class _Maker:
         self._stored.append(stored)
         self.tally.count += 1
         self.tally.size += stored.size
-        self.tally.target_size += _size(self._new, run.rows)
+        self.tally.target_size += size_of(self._new, run.rows)
         self.tally.plain_size += self._plain_size(run)
 
     def _index(self) -> bytes:
@@ -328,77 +307,6 @@ class _Maker:
 
     def _ids(self, source: ChunkSource, rows: Sequence[int]) -> tuple[ChunkId, ...]:
         return tuple(source.build.chunks.chunk_id(row) for row in rows)
-
-
-def runs_of(old: ChunkSource, new: ChunkSource, sources: Sequence[Sources]) -> Iterator[Run]:
-    """Yield runs of rows, whose targets and bases keep to the limits of a delta.
-
-    Rows need not be neighbours: what is packed together is packed better. Two kinds make runs of
-    their own: those that look compressed, for one looks into archives only where rows follow each
-    other; and those that have nothing to be made of, for any console can use these.
-    """
-    dense = _dense_rows(new)
-    plain = [each for each in sources if each.old_rows and not dense[each.row]]
-    yield from runs_within(old, new, plain, Limits(TARGET_SIZE_MAX, BASE_SIZE_MAX))
-    compressed = [each for each in sources if each.old_rows and dense[each.row]]
-    limits = Limits(DENSE_RUN_SIZE_MAX, DENSE_BASE_SIZE_MAX, follow_each_other=True)
-    for run in runs_within(old, new, compressed, limits):
-        yield _with_neighbours(new, run)
-    alone = [each for each in sources if not each.old_rows]
-    yield from runs_within(old, new, alone, Limits(ALONE_SIZE_MAX, 0))
-
-
-class Limits(NamedTuple):
-    """How much a run may make, of how much, in bytes; and whether its rows are neighbours."""
-
-    size: int
-    base_size: int
-    follow_each_other: bool = False
-
-
-def runs_within(
-    old: ChunkSource, new: ChunkSource, sources: Iterable[Sources], limits: Limits
-) -> Iterator[Run]:
-    """Yield ``sources`` in order, as many together as ``limits`` allow; at least one."""
-    rows: list[int] = []
-    old_rows: set[int] = set()
-    size = plain_size = base_size = 0
-    for found in sources:
-        added = [row for row in found.old_rows if row not in old_rows]
-        row_plain_size = int(new.build.chunks.stored_sizes[found.row])
-        size += new.sizes[found.row]
-        plain_size += row_plain_size
-        base_size += _size(old, added)
-        is_apart = limits.follow_each_other and rows and rows[-1] + 1 != found.row
-        # A payload larger than the plain chunks would not pay: so none is beyond its limit.
-        is_much = size > limits.size or plain_size > DELTA_SIZE_MAX
-        if rows and (is_apart or is_much or base_size > limits.base_size):
-            yield Run(tuple(rows), tuple(sorted(old_rows)))
-            rows, old_rows, added = [], set(), list(found.old_rows)
-            size, plain_size = new.sizes[found.row], row_plain_size
-            base_size = _size(old, added)
-        rows.append(found.row)
-        old_rows.update(added)
-    if rows:
-        yield Run(tuple(rows), tuple(sorted(old_rows)))
-
-
-def _dense_rows(source: ChunkSource) -> NDArray[np.bool_]:
-    """Return which rows gained nothing when they were stored: they are compressed already."""
-    chunks = source.build.chunks
-    dense: NDArray[np.bool_] = chunks.sizes == chunks.stored_sizes
-    return dense
-
-
-def _with_neighbours(new: ChunkSource, run: Run) -> Run:
-    """Return ``run`` with the row before and the one after it, where there are such."""
-    before = range(max(run.rows[0] - 1, 0), run.rows[0])
-    after = range(run.rows[-1] + 1, min(run.rows[-1] + 2, len(new.sizes)))
-    return dataclasses.replace(run, before=tuple(before), after=tuple(after))
-
-
-def _size(source: ChunkSource, rows: Iterable[int]) -> int:
-    return sum(source.sizes[row] for row in rows)
 
 
 def _timed(around: bytes, start: int, end: int, base: bytes, effort: Effort) -> tuple[Delta, float]:
