@@ -8,7 +8,7 @@ sorted into levels; a level needs only what is here and what the levels before i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +24,15 @@ DEPTH_MAX = 3
 
 REQUEST_SIZE_MAX = 4 << 20
 """Half of that for plain chunks: for each byte of a delta twenty are read and hashed."""
+
+
+NEEDS_MAX = 1_000_000
+"""How many deltas all chosen ones together may stand on, each counted for each that stands on it:
+some 64 MiB. An honest title has a few for each; what goes beyond is fetched as plain chunks."""
+
+ROUNDS_MAX = 16
+"""Each round drops what does not pay, so that others have more to pay. Two or three are usual; an
+index could be made that drops one in each."""
 
 
 @dataclass(frozen=True)
@@ -155,15 +164,22 @@ class _Choice:
         self._stones = stones
         self._row_of = {new.chunks.chunk_id(row): row for row in rows}
         self._makers = [_makers(index) for index in indexes]
+        self._plain_sizes: dict[_Key, int] = {}
+        """What the rows that a chosen delta is the first to bring take as plain chunks."""
         self._needs: dict[tuple[_Key, int], frozenset[_Key] | None] = {}
+        self._needs_left = NEEDS_MAX
         self._heights: dict[_Key, int] = {}
 
     def patches(self) -> Patches:
         chosen = self._wanted()
-        while poor := self._poor(chosen):
+        for _ in range(ROUNDS_MAX):
+            poor = self._poor(chosen)
+            if not poor:
+                return self._sorted(chosen)
             for key in poor:
                 del chosen[key]
-        return self._sorted(chosen)
+        # What stands on nothing pays by itself: it would have been dropped in the first round.
+        return self._sorted({key: needs for key, needs in chosen.items() if not needs})
 
     def _wanted(self) -> dict[_Key, frozenset[_Key]]:
         """Return every possible delta that makes a wanted row, with all deltas it stands on."""
@@ -178,7 +194,9 @@ class _Choice:
                 needs = self._needed(key, DEPTH_MAX)
                 if needs is not None:
                     chosen[key] = needs
-                    brought.update(self._targets(key))
+                    targets = set(self._targets(key))
+                    self._plain_sizes[key] = self._plain_size(targets - brought)
+                    brought |= targets
         return chosen
 
     def _needed(self, key: _Key, depth: int) -> frozenset[_Key] | None:
@@ -188,18 +206,24 @@ class _Choice:
         return self._needs[key, depth]
 
     def _found_needs(self, key: _Key, depth: int) -> frozenset[_Key] | None:
-        needs: set[_Key] = set()
+        makers: dict[_Key, None] = {}
         for chunk_id in self._bases(key):
             if chunk_id in self._here:
                 continue
             maker = self._maker_of(chunk_id, key[0] + 1)
             if maker is None or depth == 1:
                 return None
+            makers[maker] = None
+        needs = set(makers)
+        for maker in makers:
             is_there = self._check(maker) in self._stones
             below = frozenset[_Key]() if is_there else self._needed(maker, depth - 1)
             if below is None:
                 return None
-            needs |= {maker} | below
+            self._needs_left -= 1 + len(below)
+            if self._needs_left < 0:
+                return None
+            needs |= below
         return frozenset(needs)
 
     def _maker_of(self, chunk_id: ChunkId, first: int) -> _Key | None:
@@ -215,7 +239,7 @@ class _Choice:
 
         What several deltas stand on they pay together, each as much as it spares.
         """
-        spared = {key: self._plain_size(key) - self._cost(key) for key in chosen}
+        spared = {key: self._plain_sizes[key] - self._size(key) for key in chosen}
         weights: defaultdict[_Key, int] = defaultdict(int)
         for key, needs in chosen.items():
             for need in needs:
@@ -228,13 +252,15 @@ class _Choice:
         return [key for key in chosen if spared[key] <= shares(key)]
 
     def _cost(self, key: _Key) -> int:
-        if self._check(key) in self._stones:
-            return 0
+        """Return what a stepping stone costs: nothing if it lies in staging."""
+        return 0 if self._check(key) in self._stones else self._size(key)
+
+    def _size(self, key: _Key) -> int:
         return int(self._indexes[key[0]].delta_sizes[key[1]])
 
-    def _plain_size(self, key: _Key) -> int:
+    def _plain_size(self, targets: Iterable[ChunkId]) -> int:
         stored_sizes = self._new.chunks.stored_sizes
-        rows = (self._row_of.get(chunk_id) for chunk_id in self._targets(key))
+        rows = (self._row_of.get(chunk_id) for chunk_id in targets)
         return sum(int(stored_sizes[row]) for row in rows if row is not None)
 
     def _sorted(self, chosen: Mapping[_Key, frozenset[_Key]]) -> Patches:

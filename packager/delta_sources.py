@@ -38,8 +38,8 @@ ROW_BASE_SIZE_MAX = 6 << 20
 """Old bytes looked at for one chunk, which has at most 1 MiB."""
 
 BASE_CHUNK_SIZE_MIN = 4096
-"""A smaller old chunk is no base. It can spare no more than its bytes, and where it is new itself no
-delta pays that makes it: so all that stands on it would be lost to consoles further behind."""
+"""A smaller old chunk is no base. It can spare no more than its bytes, and where it is new itself
+no delta pays that makes it: so all that stands on it would be lost to consoles further behind."""
 
 FILES_OF_CHUNK_MAX = 32
 """Of the small files that share a chunk so many are looked up by path."""
