@@ -80,20 +80,21 @@ class MemoryGate:
         """Let through what takes ``size_max`` bytes together; one alone may take more."""
         self._size_max = size_max
         self._size = 0
-        self._freed = asyncio.Condition()
+        self._freed = asyncio.Event()
 
     @asynccontextmanager
     async def room(self, size: int) -> AsyncIterator[None]:
         """Wait until there are ``size`` bytes to spare; they are taken until the block is left."""
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._has_room(size))
-            self._size += size
+        while not self._has_room(size):
+            await self._freed.wait()
+        self._size += size
         try:
             yield
         finally:
+            # Without a wait: whoever is cancelled here must not leave others waiting for ever.
             self._size -= size
-            async with self._freed:
-                self._freed.notify_all()
+            self._freed.set()
+            self._freed = asyncio.Event()
 
     def _has_room(self, size: int) -> bool:
         return self._size == 0 or self._size + size <= self._size_max
