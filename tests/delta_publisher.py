@@ -54,9 +54,11 @@ class DeltaPublisher:
         before = self.releases[-1].root if self.releases else None
         cache = self.folder / "cache"
         await push_folder(self.storage, tree, version, cache_folder=cache)
-        self.releases.append((await self.store.head(LIVE)).release)
-        if with_deltas and before is not None and before != self.releases[-1].root:
-            await self.add_deltas(len(self.releases) - 1, len(self.releases))
+        release = (await self.store.head(LIVE)).release
+        if before is None or release.counter != self.releases[-1].counter:
+            self.releases.append(release)
+        if with_deltas and before is not None and before != release.root:
+            await self.add_deltas(release.counter - 1, release.counter)
         await self.serve()
 
     async def add_deltas(self, base: int, target: int) -> DeltaReport:
