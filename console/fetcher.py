@@ -21,6 +21,10 @@ from kit.http_client import HttpClient, HttpReply
 
 T = TypeVar("T")
 
+SLOWEST_PER_S = 4096
+"""What can be done without is given up where fewer bytes come a second, patience aside: eight at
+once on a line of 256 kbit/s still get as much each."""
+
 _EDGE_FAULTS = (Unavailable, NotFound, IntegrityError, FormatError)
 
 
@@ -89,7 +93,8 @@ class Fetcher:
         """Return what ``accept`` makes of a whole object of at most ``size_max`` bytes.
 
         If ``accept`` raises that the bytes are wrong, the next edge is asked. ``patience_s`` is
-        for what can be done without, and shorter than what settings say.
+        for what can be done without, and shorter than what settings say; an edge that sends so
+        little at a time that it never stalls ends it too.
 
         Raises:
             NotFound: Every edge says there is no such object.
@@ -104,7 +109,7 @@ class Fetcher:
             await self._limit.take(len(body))
             return await accept(body)
 
-        return await self._from_any(key, attempt, patience_s)
+        return await self._patiently(key, size_max, attempt, patience_s)
 
     async def get_span(
         self,
@@ -126,7 +131,7 @@ class Fetcher:
                 await self._receive(reply, into)
             return await accept()
 
-        return await self._from_any(key, attempt, patience_s)
+        return await self._patiently(key, len(into), attempt, patience_s)
 
     async def _receive(self, reply: HttpReply, into: memoryview) -> None:
         at = 0
@@ -140,6 +145,29 @@ class Fetcher:
             await self._limit.take(len(piece))
         if at != len(into):
             raise IntegrityError(f"{reply.url}: ended after {at} of {len(into)} bytes")
+
+    async def _patiently(
+        self,
+        key: str,
+        size: int,
+        attempt: Callable[[Edge], Awaitable[T]],
+        patience_s: float | None,
+    ) -> T:
+        """Bound the whole of what can be done without, for ``size`` bytes."""
+        if patience_s is None:
+            return await self._from_any(key, attempt, None)
+        deadline_s = patience_s + size / self._slowest_per_s()
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._from_any(key, attempt, patience_s)
+        except TimeoutError as error:
+            raise Unavailable(f"gave up on {key}: it came too slowly") from error
+
+    def _slowest_per_s(self) -> float:
+        """Return how fast a request must be at least; a limit set by the player is no fault."""
+        limit = self._settings.limit_rate
+        share = limit / (2 * self._settings.requests_at_once)
+        return min(SLOWEST_PER_S, share) if limit else SLOWEST_PER_S
 
     async def _from_any(
         self, key: str, attempt: Callable[[Edge], Awaitable[T]], patience_s: float | None

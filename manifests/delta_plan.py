@@ -8,7 +8,7 @@ sorted into levels; a level needs only what is here and what the levels before i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,12 +22,17 @@ from manifests.model import Build, BundleRef
 DEPTH_MAX = 3
 """Deltas in a row. Every further one is applied to make what a plain chunk gives at once."""
 
-NEEDS_MAX = 64
-"""Deltas that one may stand on, over all levels. A base has at most 12 MiB, so one that stands on
-more pays for little; without a limit a hostile index could make a million stand on a million."""
-
 REQUEST_SIZE_MAX = 4 << 20
 """Half of that for plain chunks: for each byte of a delta twenty are read and hashed."""
+
+
+NEEDS_MAX = 1_000_000
+"""How many deltas all chosen ones together may stand on, each counted for each that stands on it:
+some 64 MiB. An honest title has a few for each; what goes beyond is fetched as plain chunks."""
+
+ROUNDS_MAX = 16
+"""Each round drops what does not pay, so that others have more to pay. Two or three are usual; an
+index could be made that drops one in each."""
 
 
 @dataclass(frozen=True)
@@ -169,15 +174,22 @@ class _Choice:
         self._stones = stones
         self._row_of = {new.chunks.chunk_id(row): row for row in rows}
         self._makers = [_makers(index) for index in indexes]
+        self._plain_sizes: dict[_Key, int] = {}
+        """What the rows that a chosen delta is the first to bring take as plain chunks."""
         self._needs: dict[tuple[_Key, int], frozenset[_Key] | None] = {}
+        self._needs_left = NEEDS_MAX
         self._heights: dict[_Key, int] = {}
 
     def patches(self) -> Patches:
         chosen = self._wanted()
-        while poor := self._poor(chosen):
+        for _ in range(ROUNDS_MAX):
+            poor = self._poor(chosen)
+            if not poor:
+                return self._sorted(chosen)
             for key in poor:
                 del chosen[key]
-        return self._sorted(chosen)
+        # What stands on nothing pays by itself: it would have been dropped in the first round.
+        return self._sorted({key: needs for key, needs in chosen.items() if not needs})
 
     def _wanted(self) -> dict[_Key, frozenset[_Key]]:
         """Return every possible delta that makes a wanted row, with all deltas it stands on."""
@@ -192,7 +204,9 @@ class _Choice:
                 needs = self._needed(key, DEPTH_MAX)
                 if needs is not None:
                     chosen[key] = needs
-                    brought.update(self._targets(key))
+                    targets = set(self._targets(key))
+                    self._plain_sizes[key] = self._plain_size(targets - brought)
+                    brought |= targets
         return chosen
 
     def _needed(self, key: _Key, depth: int) -> frozenset[_Key] | None:
@@ -202,20 +216,24 @@ class _Choice:
         return self._needs[key, depth]
 
     def _found_needs(self, key: _Key, depth: int) -> frozenset[_Key] | None:
-        needs: set[_Key] = set()
+        makers: dict[_Key, None] = {}
         for chunk_id in self._bases(key):
             if chunk_id in self._here:
                 continue
             maker = self._maker_of(chunk_id, key[0] + 1)
             if maker is None or depth == 1:
                 return None
+            makers[maker] = None
+        needs = set(makers)
+        for maker in makers:
             is_there = self._check(maker) in self._stones
             below = frozenset[_Key]() if is_there else self._needed(maker, depth - 1)
             if below is None:
                 return None
-            needs |= {maker} | below
-            if len(needs) > NEEDS_MAX:
+            self._needs_left -= 1 + len(below)
+            if self._needs_left < 0:
                 return None
+            needs |= below
         return frozenset(needs)
 
     def _maker_of(self, chunk_id: ChunkId, first: int) -> _Key | None:
@@ -231,7 +249,7 @@ class _Choice:
 
         What several deltas stand on they pay together, each as much as it spares.
         """
-        spared = {key: self._plain_size(key) - self._cost(key) for key in chosen}
+        spared = {key: self._plain_sizes[key] - self._size(key) for key in chosen}
         weights: defaultdict[_Key, int] = defaultdict(int)
         for key, needs in chosen.items():
             for need in needs:
@@ -244,25 +262,42 @@ class _Choice:
         return [key for key in chosen if spared[key] <= shares(key)]
 
     def _cost(self, key: _Key) -> int:
-        if self._check(key) in self._stones:
-            return 0
+        """Return what a stepping stone costs: nothing if it lies in staging."""
+        return 0 if self._check(key) in self._stones else self._size(key)
+
+    def _size(self, key: _Key) -> int:
         return int(self._indexes[key[0]].delta_sizes[key[1]])
 
-    def _plain_size(self, key: _Key) -> int:
+    def _plain_size(self, targets: Iterable[ChunkId]) -> int:
         stored_sizes = self._new.chunks.stored_sizes
-        rows = (self._row_of.get(chunk_id) for chunk_id in self._targets(key))
+        rows = (self._row_of.get(chunk_id) for chunk_id in targets)
         return sum(int(stored_sizes[row]) for row in rows if row is not None)
 
-    def _sorted(self, chosen: Mapping[_Key, frozenset[_Key]]) -> Patches:
+    def _sorted(self, chosen: dict[_Key, frozenset[_Key]]) -> Patches:
+        """Return the chosen deltas by level, without those whose rows others bring anyway."""
+        levels = self._levels(chosen)
+        for _ in range(ROUNDS_MAX):
+            steps = {key: step for level in levels for key, step in level.items()}
+            idle = {key for key, step in steps.items() if not (step.wanted_rows or step.is_stone)}
+            if not idle:
+                break
+            # Stones that nobody needs any more stay if they bring rows themselves.
+            for key, step in steps.items():
+                if step.wanted_rows:
+                    chosen.setdefault(key, self._needed(key, DEPTH_MAX) or frozenset())
+            chosen = {key: needs for key, needs in chosen.items() if key not in idle}
+            levels = self._levels(chosen)
+        return Patches(tuple(tuple(level.values()) for level in levels if level))
+
+    def _levels(self, chosen: Mapping[_Key, frozenset[_Key]]) -> list[dict[_Key, Step]]:
         needed = {need for needs in chosen.values() for need in needs}
         heights = {key: self._height(key) for key in {*chosen, *needed}}
-        levels: list[list[_Key]] = [[] for _ in range(max(heights.values(), default=0))]
+        keys: list[list[_Key]] = [[] for _ in range(max(heights.values(), default=0))]
         for key in sorted(heights):
             if key in chosen or self._check(key) not in self._stones:
-                levels[heights[key] - 1].append(key)
+                keys[heights[key] - 1].append(key)
         taken: set[int] = set()
-        steps = [tuple([self._step(key, key in needed, taken) for key in keys]) for keys in levels]
-        return Patches(tuple(level for level in steps if level))
+        return [{key: self._step(key, key in needed, taken) for key in level} for level in keys]
 
     def _height(self, key: _Key) -> int:
         """Return how many deltas in a row end in this one, those not counted that left a stone."""

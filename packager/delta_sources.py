@@ -37,6 +37,10 @@ GUESS_MARGIN = 256 << 10
 ROW_BASE_SIZE_MAX = 6 << 20
 """Old bytes looked at for one chunk, which has at most 1 MiB."""
 
+BASE_CHUNK_SIZE_MIN = 4096
+"""A smaller old chunk is no base. It can spare no more than its bytes, and where it is new itself
+no delta pays that makes it: so all that stands on it would be lost to consoles further behind."""
+
 FILES_OF_CHUNK_MAX = 32
 """Of the small files that share a chunk so many are looked up by path."""
 
@@ -148,7 +152,7 @@ def _old_rows(old: ChunkSource, spoken: _Spoken, guesses: Iterator[list[int]]) -
     chosen: set[int] = set()
     size = 0
     for old_row in (old_row for span in spans for old_row in span):
-        if old_row not in chosen:
+        if old_row not in chosen and old.sizes[old_row] >= BASE_CHUNK_SIZE_MIN:
             size += old.sizes[old_row]
             if size > ROW_BASE_SIZE_MAX:
                 break
