@@ -499,3 +499,50 @@ async def test_repair_mends_what_an_update_by_deltas_installed(world: World) -> 
     assert not (await world.console.verify(world.game)).is_sound
     await world.console.repair(world.game)
     assert await differences(world.tree(2), world.game) == []
+
+
+async def test_file_in_staging_that_only_looks_like_a_stone_is_passed_over(world: World) -> None:
+    await world.install()
+    await world.publish(2)
+    world.publisher.edge.fault = after(4, status(503))
+    with pytest.raises(Unavailable):
+        await world.console.update(world.game)
+    world.publisher.edge.fault = None
+    [staging] = (world.game / ".playhead" / "staging").iterdir()
+    (staging / f"stone.{'x' * 32}").write_bytes(b"")
+    assert (await world.update(2)).failed_deltas == 0
+
+
+async def test_stone_that_was_damaged_in_staging_costs_plain_chunks(world: World) -> None:
+    await world.install()
+    await world.publish(2, 3)
+    stones = world.publisher.index(world.publisher.head.deltas[1])
+    last = {world.publisher.index(world.ref).bundles[0].bundle_id.hex()}
+
+    async def all_but_stones(_: web.Request, asked: Asked, __: bytes) -> web.StreamResponse | None:
+        bundle = asked.path.rpartition("/")[2]
+        is_stone = bundle in {each.bundle_id.hex() for each in stones.bundles} - last
+        return web.Response(status=503) if asked.is_bundle and not is_stone else None
+
+    world.publisher.edge.fault = all_but_stones
+    with pytest.raises(Unavailable):
+        await world.console.update(world.game)
+    world.publisher.edge.fault = None
+    [staging] = (world.game / ".playhead" / "staging").iterdir()
+    found = [path for path in staging.iterdir() if path.name.startswith("stone.")]
+    assert found
+    for path in found:
+        path.write_bytes(b"x" * path.stat().st_size)
+    report = await world.update(3)
+    assert report.failed_deltas == report.plan.deltas > 0
+
+
+async def test_delta_that_is_slow_because_the_player_wants_it_is_not_given_up(
+    world: World,
+) -> None:
+    await world.install()
+    await world.publish(2)
+    async with world.another_console(limit_rate=4_000, delta_patience=0.001) as console:
+        report = await world.update(2, console)
+    assert report.plan.deltas > 0
+    assert report.failed_deltas == 0
