@@ -8,6 +8,7 @@ should have brought are fetched as plain chunks.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from manifests.delta_index import DeltaIndex
 from manifests.delta_plan import Step
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_STONE_NAME = re.compile(rf"stone\.([0-9a-f]{{{2 * CHUNK_ID_SIZE}}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,8 @@ class Stones:
     @staticmethod
     def checks_in(folder: Folder) -> frozenset[bytes]:
         """Return the checks of deltas whose stones an earlier attempt left in ``folder``."""
-        names = (name.removeprefix("stone.") for name in folder.names() if name[:6] == "stone.")
-        return frozenset(bytes.fromhex(name) for name in names if len(name) == 2 * CHUNK_ID_SIZE)
+        found = map(_STONE_NAME.fullmatch, folder.names())
+        return frozenset(bytes.fromhex(name[1]) for name in found if name)
 
     def learn(self, index: DeltaIndex, present: frozenset[bytes]) -> None:
         """Take in where the chunks lie that deltas of ``index`` made before; by their checks."""

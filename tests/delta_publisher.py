@@ -102,20 +102,24 @@ class DeltaPublisher:
         bundles = self.delta_bundles()
         return [asked for asked in self.edge.asked if asked.path in bundles]
 
-    def forge(self, ref: DeltaRef, forgery: Forgery) -> DeltaRef:
-        """Return a set of the same promises, sound in itself, whose deltas are ``forgery``'s."""
+    def forge(self, ref: DeltaRef, forgery: Forgery, *, keeps_checks: bool = False) -> DeltaRef:
+        """Return a set of the same promises, sound in itself, whose deltas are ``forgery``'s.
+
+        If it ``keeps_checks``, these alone tell that the deltas are others.
+        """
         index, writer = self.index(ref), DeltaBundleWriter()
         deltas = [index.delta(number) for number in range(len(index))]
         packed = [writer.add(forgery(delta, self.payload(delta))) for delta in deltas]
         bundle = writer.close()
         self.put(locations.bundle_key(TITLE, bundle.bundle_id), bytes(bundle.data))
+        self.put(locations.slice_list_key(TITLE, bundle.bundle_id), bundle.slices.encode())
         place = BundleRef(bundle.bundle_id, len(bundle.data))
         forged = [
             StoredDelta(
                 targets=delta.targets,
                 bases=delta.bases,
                 method=delta.method,
-                check=there.digest[:CHUNK_ID_SIZE],
+                check=delta.check if keeps_checks else there.digest[:CHUNK_ID_SIZE],
                 bundle=place,
                 offset=there.offset,
                 size=there.size,
@@ -141,6 +145,11 @@ class DeltaPublisher:
     def drop(self, path: str) -> None:
         """Let the edge know nothing of an object."""
         self.edge.objects = {key: each for key, each in self.edge.objects.items() if key != path}
+
+    async def store_all(self) -> None:
+        """Put into storage whatever the edge serves, forgeries too."""
+        for key, content in self.edge.objects.items():
+            await self.storage.put(key, content)
 
     @property
     def _head_key(self) -> str:

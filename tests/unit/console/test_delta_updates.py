@@ -22,12 +22,15 @@ from console.platform_api import Console
 from console.progress import Event, Planned
 from console.reports import Report
 from kit.errors import PlayheadError, Unavailable
+from kit.http_client import HttpClient
+from kit.units import Seconds
 from manifests.delta_index import StoredDelta
 from manifests.documents import DeltaRef
-from tests.consoles import console_on, differences
+from tests.consoles import IMPATIENT, console_on, differences, impatient_settings
 from tests.delta_publisher import BEST, DeltaPublisher, index_key, write_version
 from tests.faulty_edge import Asked, Fault, after, flipped, serving_faulty, stalled, status
 from tests.pushes import LIVE, TITLE
+from tests.serving import running_edge, running_origin
 
 pytestmark = pytest.mark.may_block
 
@@ -499,3 +502,107 @@ async def test_repair_mends_what_an_update_by_deltas_installed(world: World) -> 
     assert not (await world.console.verify(world.game)).is_sound
     await world.console.repair(world.game)
     assert await differences(world.tree(2), world.game) == []
+
+
+async def test_file_in_staging_that_only_looks_like_a_stone_is_passed_over(world: World) -> None:
+    await world.install()
+    await world.publish(2)
+    world.publisher.edge.fault = after(4, status(503))
+    with pytest.raises(Unavailable):
+        await world.console.update(world.game)
+    world.publisher.edge.fault = None
+    [staging] = (world.game / ".playhead" / "staging").iterdir()
+    (staging / f"stone.{'x' * 32}").write_bytes(b"")
+    assert (await world.update(2)).failed_deltas == 0
+
+
+async def test_stone_that_was_damaged_in_staging_costs_plain_chunks(world: World) -> None:
+    await world.install()
+    await world.publish(2, 3)
+    stones = world.publisher.index(world.publisher.head.deltas[1])
+    last = {world.publisher.index(world.ref).bundles[0].bundle_id.hex()}
+
+    async def all_but_stones(_: web.Request, asked: Asked, __: bytes) -> web.StreamResponse | None:
+        bundle = asked.path.rpartition("/")[2]
+        is_stone = bundle in {each.bundle_id.hex() for each in stones.bundles} - last
+        return web.Response(status=503) if asked.is_bundle and not is_stone else None
+
+    world.publisher.edge.fault = all_but_stones
+    with pytest.raises(Unavailable):
+        await world.console.update(world.game)
+    world.publisher.edge.fault = None
+    [staging] = (world.game / ".playhead" / "staging").iterdir()
+    found = [path for path in staging.iterdir() if path.name.startswith("stone.")]
+    assert found
+    for path in found:
+        path.write_bytes(b"x" * path.stat().st_size)
+    report = await world.update(3)
+    assert report.failed_deltas == report.plan.deltas > 0
+
+
+async def test_delta_that_is_slow_because_the_player_wants_it_is_not_given_up(
+    world: World,
+) -> None:
+    await world.install()
+    await world.publish(2)
+    async with world.another_console(limit_rate=4_000, delta_patience=0.001) as console:
+        report = await world.update(2, console)
+    assert report.plan.deltas > 0
+    assert report.failed_deltas == 0
+
+
+@asynccontextmanager
+async def console_behind_an_edge(world: World, folder: Path) -> AsyncIterator[Console]:
+    """A console of a real origin's real edge, on all that the faulty edge would serve."""
+    await world.publisher.store_all()
+    async with (
+        running_origin(world.publisher.storage) as origin,
+        running_edge(folder / "cache", origin.url, head_fresh_for=Seconds(0)) as edge,
+        HttpClient(IMPATIENT) as http,
+    ):
+        yield Console(impatient_settings(edge.url, delta_patience=0.3), http)
+
+
+async def test_origin_and_edge_serve_deltas_like_anything_else(
+    world: World, tmp_path: Path
+) -> None:
+    await world.install()
+    await world.publish(2)
+    async with console_behind_an_edge(world, tmp_path) as console:
+        report = await world.update(2, console)
+    assert report.plan.deltas >= 2
+    assert report.failed_deltas == report.failed_requests == 0
+
+
+async def test_delta_that_only_its_own_check_can_tell_is_wrong_costs_plain_chunks(
+    world: World, tmp_path: Path
+) -> None:
+    """Bundle and slice list agree, so origin and edge see nothing amiss."""
+    await world.install()
+    await world.publish(2)
+
+    def flip_a_bit(_: StoredDelta, payload: bytes) -> bytes:
+        return payload[:-1] + bytes([payload[-1] ^ 1])
+
+    forged = world.publisher.forge(world.ref, flip_a_bit, keeps_checks=True)
+    world.publisher.name_deltas(forged)
+    async with console_behind_an_edge(world, tmp_path) as console:
+        report = await world.update(2, console)
+    assert report.failed_deltas == report.plan.deltas > 0
+    assert report.failed_requests == 0
+
+
+async def test_bundle_of_deltas_damaged_in_storage_costs_plain_chunks(
+    world: World, tmp_path: Path
+) -> None:
+    """The edge notices, and will not send it."""
+    await world.install()
+    await world.publish(2)
+    [path] = world.publisher.delta_bundles()
+    spoiled = bytearray(world.publisher.edge.objects[path])
+    spoiled[100] ^= 1
+    world.publisher.put(path, bytes(spoiled))
+    async with console_behind_an_edge(world, tmp_path) as console:
+        report = await world.update(2, console)
+    assert report.failed_deltas == report.plan.deltas > 0
+    assert report.failed_requests > 0
