@@ -7,6 +7,7 @@ should have brought are fetched as plain chunks.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -162,7 +163,7 @@ class _Bases:
         Raises:
             FormatError: A chunk of it cannot be read, or is not what it was.
         """
-        chunks: list[bytes] = []
+        base = io.BytesIO()  # gives its bytes away without a copy
         left_size = step.base_size
         for chunk_id in step.delta.bases:
             chunk = self._chunk(chunk_id)
@@ -171,10 +172,10 @@ class _Bases:
             left_size -= len(chunk)
             if left_size < 0:
                 break
-            chunks.append(bytes(chunk))
+            base.write(chunk)
         if left_size != 0:
             raise FormatError("a delta's base chunks have other sizes than its index says")
-        return b"".join(chunks)
+        return base.getvalue()
 
     def close(self) -> None:
         for reader in self._readers:

@@ -60,12 +60,12 @@ class Step:
 
     @property
     def memory(self) -> int:
-        """Bytes held while it is applied: the base's chunks are joined, then there are base, what
-        the delta opens to, and target; an archive holds the latter twice."""
+        """Bytes held while it is applied: base, what the delta opens to, and target; of an archive
+        the same unfolded besides."""
         open_size = min(2 * self.delta.size, self.target_size) + self.target_size
         if self.delta.method is Method.UNFOLDED:
             open_size += FLAT_BASE_SIZE_MAX + 2 * FLAT_TARGET_SIZE_MAX
-        return self.base_size + max(self.base_size, open_size)
+        return self.base_size + open_size
 
 
 @dataclass(frozen=True)

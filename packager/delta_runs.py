@@ -37,13 +37,14 @@ def runs_of(old: ChunkSource, new: ChunkSource, sources: Sequence[Sources]) -> I
     """Yield runs of rows, whose targets and bases keep to the limits of a delta.
 
     Rows need not be neighbours: what is packed together is packed better. Two kinds make runs of
-    their own: those that look compressed, for one looks into archives only where rows follow each
-    other; and those that have nothing to be made of, for any console can use these.
+    their own: those that look or are compressed, for one looks into archives only where rows follow
+    each other; and those that have nothing to be made of, for any console can use these.
     """
     dense = _dense_rows(new)
-    plain = [each for each in sources if each.old_rows and not dense[each.row]]
+    based = [each for each in sources if each.old_rows]
+    plain = [each for each in based if not (dense[each.row] or each.holds_streams)]
     yield from runs_within(old, new, plain, Limits(TARGET_SIZE_MAX, BASE_SIZE_MAX))
-    compressed = [each for each in sources if each.old_rows and dense[each.row]]
+    compressed = [each for each in based if dense[each.row] or each.holds_streams]
     limits = Limits(DENSE_RUN_SIZE_MAX, DENSE_BASE_SIZE_MAX, follow_each_other=True)
     for run in runs_within(old, new, compressed, limits):
         yield _with_neighbours(new, run)

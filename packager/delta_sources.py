@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chunks.anchors import AnchorIndex, Hits, Pieces, nearest_shifts, piece_size_for, pieces_of
+from chunks.deflate_streams import find_streams
 from kit.concurrency import for_each
 from manifests.model import Build, Shard, index_at
 from packager.chunk_source import ChunkSource, batches
@@ -41,6 +42,10 @@ BASE_CHUNK_SIZE_MIN = 4096
 """A smaller old chunk is no base. It can spare no more than its bytes, and where it is new itself
 no delta pays that makes it: so all that stands on it would be lost to consoles further behind."""
 
+STREAMS_SIZE_MIN = 4096
+STREAMS_SHARE = 16
+"""A row is looked into if a sixteenth of it, and so many bytes, are deflated."""
+
 FILES_OF_CHUNK_MAX = 32
 """Of the small files that share a chunk so many are looked up by path."""
 
@@ -51,6 +56,8 @@ class Sources:
 
     row: int
     old_rows: tuple[int, ...]
+    holds_streams: bool = False
+    """Whether a part of it worth looking into is deflated."""
 
 
 class _Spoken(NamedTuple):
@@ -68,8 +75,8 @@ async def find_sources(
     """
     piece_size = piece_size_for(int(old.positions[-1]))
     index = await _index_of(old, new.build, piece_size, threads)
-    hits = await _hits_of(index, new, rows, piece_size, threads)
-    return await asyncio.to_thread(_chosen, old, new, rows, hits)
+    looks = await _looks_at(index, new, rows, piece_size, threads)
+    return await asyncio.to_thread(_chosen, old, new, rows, looks)
 
 
 async def _index_of(
@@ -92,23 +99,41 @@ def _rows_to_index(old: Build, new: Build) -> list[int]:
     return rows
 
 
-async def _hits_of(
+class _Look(NamedTuple):
+    """What the bytes of a new row say."""
+
+    hits: Hits
+    holds_streams: bool
+
+
+async def _looks_at(
     index: AnchorIndex,
     new: ChunkSource,
     rows: Sequence[int],
     piece_size: int,
     threads: Executor,
-) -> list[Hits]:
-    def look_up(batch: list[int], content: bytes) -> list[Hits]:
-        return [index.hits(pieces) for pieces in _pieces(new, batch, content, piece_size)]
+) -> list[_Look]:
+    def look_up(batch: list[int], content: bytes) -> list[_Look]:
+        found = map(index.hits, _pieces(new, batch, content, piece_size))
+        return list(map(_Look, found, _stream_holders(new, batch, content)))
 
-    async def hits(batch: list[int]) -> list[Hits]:
+    async def look(batch: list[int]) -> list[_Look]:
         content = await new.read(batch)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(threads, look_up, batch, content)
 
-    found = await for_each(batches(new, rows, BATCH_SIZE), hits, at_once=BATCHES_AT_ONCE)
+    found = await for_each(batches(new, rows, BATCH_SIZE), look, at_once=BATCHES_AT_ONCE)
     return [each for part in found for each in part]
+
+
+def _stream_holders(new: ChunkSource, rows: list[int], content: bytes) -> Iterator[bool]:
+    """Yield of each row whether it holds enough deflated bytes."""
+    view, at = memoryview(content), 0
+    for row in rows:
+        streams = find_streams(view[at : at + new.sizes[row]])
+        folded_size = sum(stream.folded_size for stream in streams)
+        yield folded_size >= max(STREAMS_SIZE_MIN, new.sizes[row] // STREAMS_SHARE)
+        at += new.sizes[row]
 
 
 def _pieces(source: ChunkSource, rows: list[int], content: bytes, size: int) -> list[Pieces]:
@@ -122,13 +147,17 @@ def _pieces(source: ChunkSource, rows: list[int], content: bytes, size: int) -> 
 
 
 def _chosen(
-    old: ChunkSource, new: ChunkSource, rows: Sequence[int], hits: Sequence[Hits]
+    old: ChunkSource, new: ChunkSource, rows: Sequence[int], looks: Sequence[_Look]
 ) -> list[Sources]:
     by_path = _ByPath(old.build, new.build)
-    shifts = nearest_shifts([each.main_shift() for each in hits])
+    shifts = nearest_shifts([look.hits.main_shift() for look in looks])
     return [
-        Sources(row, _old_rows(old, _spans(old, new, row, found, near), by_path.guesses(row)))
-        for row, found, near in zip(rows, hits, shifts, strict=True)
+        Sources(
+            row,
+            _old_rows(old, _spans(old, new, row, look.hits, near), by_path.guesses(row)),
+            look.holds_streams,
+        )
+        for row, look, near in zip(rows, looks, shifts, strict=True)
     ]
 
 
