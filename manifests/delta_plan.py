@@ -176,6 +176,8 @@ class _Choice:
         self._makers = [_makers(index) for index in indexes]
         self._plain_sizes: dict[_Key, int] = {}
         """What the rows that a chosen delta is the first to bring take as plain chunks."""
+        self._first_makers: dict[ChunkId, _Key] = {}
+        """Who that is, for each chunk."""
         self._needs: dict[tuple[_Key, int], frozenset[_Key] | None] = {}
         self._needs_left = NEEDS_MAX
         self._heights: dict[_Key, int] = {}
@@ -204,9 +206,10 @@ class _Choice:
                 needs = self._needed(key, DEPTH_MAX)
                 if needs is not None:
                     chosen[key] = needs
-                    targets = set(self._targets(key))
-                    self._plain_sizes[key] = self._plain_size(targets - brought)
-                    brought |= targets
+                    fresh = set(self._targets(key)) - brought
+                    self._plain_sizes[key] = self._plain_size(fresh)
+                    self._first_makers |= dict.fromkeys(fresh, key)
+                    brought |= fresh
         return chosen
 
     def _needed(self, key: _Key, depth: int) -> frozenset[_Key] | None:
@@ -273,31 +276,20 @@ class _Choice:
         rows = (self._row_of.get(chunk_id) for chunk_id in targets)
         return sum(int(stored_sizes[row]) for row in rows if row is not None)
 
-    def _sorted(self, chosen: dict[_Key, frozenset[_Key]]) -> Patches:
-        """Return the chosen deltas by level, without those whose rows others bring anyway."""
-        levels = self._levels(chosen)
-        for _ in range(ROUNDS_MAX):
-            steps = {key: step for level in levels for key, step in level.items()}
-            idle = {key for key, step in steps.items() if not (step.wanted_rows or step.is_stone)}
-            if not idle:
-                break
-            # Stones that nobody needs any more stay if they bring rows themselves.
-            for key, step in steps.items():
-                if step.wanted_rows:
-                    chosen.setdefault(key, self._needed(key, DEPTH_MAX) or frozenset())
-            chosen = {key: needs for key, needs in chosen.items() if key not in idle}
-            levels = self._levels(chosen)
-        return Patches(tuple(tuple(level.values()) for level in levels if level))
-
-    def _levels(self, chosen: Mapping[_Key, frozenset[_Key]]) -> list[dict[_Key, Step]]:
+    def _sorted(self, chosen: Mapping[_Key, frozenset[_Key]]) -> Patches:
         needed = {need for needs in chosen.values() for need in needs}
         heights = {key: self._height(key) for key in {*chosen, *needed}}
-        keys: list[list[_Key]] = [[] for _ in range(max(heights.values(), default=0))]
+        levels: list[list[_Key]] = [[] for _ in range(max(heights.values(), default=0))]
         for key in sorted(heights):
             if key in chosen or self._check(key) not in self._stones:
-                keys[heights[key] - 1].append(key)
+                levels[heights[key] - 1].append(key)
+        owners = {chunk: key for chunk, key in self._first_makers.items() if key in chosen}
         taken: set[int] = set()
-        return [{key: self._step(key, key in needed, taken) for key in level} for level in keys]
+        steps = [
+            tuple([self._step(key, key in needed, owners, taken) for key in keys])
+            for keys in levels
+        ]
+        return Patches(tuple(level for level in steps if level))
 
     def _height(self, key: _Key) -> int:
         """Return how many deltas in a row end in this one, those not counted that left a stone."""
@@ -308,14 +300,18 @@ class _Choice:
             self._heights[key] = 1 + max(map(self._height, below), default=0)
         return self._heights[key]
 
-    def _step(self, key: _Key, is_stone: bool, taken: set[int]) -> Step:
+    def _step(
+        self, key: _Key, is_stone: bool, owners: Mapping[ChunkId, _Key], taken: set[int]
+    ) -> Step:
+        """Describe a delta; it brings what nobody else brings or has been chosen for."""
         index = self._indexes[key[0]]
         delta = index.delta(key[1])
         rows: list[int] = []
         for chunk_id in delta.targets:
             row = self._row_of.get(chunk_id, -1)
-            rows.append(-1 if row in taken else row)
-            taken.add(row)
+            is_ours = row not in taken and owners.get(chunk_id, key) == key
+            rows.append(row if is_ours else -1)
+        taken.update(rows)
         taken.discard(-1)
         return Step(
             delta=delta,
