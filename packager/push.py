@@ -284,7 +284,6 @@ async def _wait_deltas(
     made = await make_deltas(
         store, before, build, settings=request.wait_deltas, journal_path=journal_path, clock=clock
     )
-    await asyncio.to_thread(DeltaJournal(journal_path).delete)
     index_size = 0 if made.index is None else made.index.size
     report = report_of(made.tally, head.release.counter, 0, index_size)
     if made.index is None:
@@ -300,12 +299,14 @@ def _stock(
 
 
 def _remember(store: TitleStore, request: PushRequest, plan: _Plan, ledger: Ledger) -> None:
-    """Note how files were cut and forget the journal. The push is done: this may fail."""
+    """Note how files were cut and forget the journals. The push is done: this may fail."""
     settled = {s.key for s in plan.segments if s.is_older_than(plan.settled_before_ns)}
     cuts = {key: chunks for key, chunks in ledger.cuts().items() if key in settled}
     try:
         save_file_cache(_cache_path(store, request), cuts)
         PushJournal(_journal_path(store, request)).delete()
+        if request.wait_deltas is not None:
+            DeltaJournal(delta_journal_path(request.cache_folder, store.title)).delete()
     except PlayheadError as error:
         log.warning("push.not_remembered", title=store.title, error=str(error))
 
