@@ -68,20 +68,6 @@ def pak_of(members: Sequence[Member], *, is_packed: bool) -> bytes:
     return b"".join(index + body)
 
 
-def members_of(pak: bytes) -> Iterator[Member]:
-    """Yield what is in ``pak`` as it is stored."""
-    assert pak.startswith(MAGIC)
-    at = len(MAGIC)
-    (count,) = _COUNT.unpack_from(pak, at)
-    at += _COUNT.size
-    for _ in range(count):
-        name_size, start, stored, _size = _ROW.unpack_from(pak, at)
-        at += _ROW.size
-        name = pak[at : at + name_size].decode()
-        at += name_size
-        yield Member(name, pak[start : start + stored])
-
-
 def edited(members: Sequence[Member], rng: random.Random) -> Iterator[Member]:
     """Yield ``members`` with about ``EDITED_SHARE`` of them edited or dropped, and a few added."""
     for member in members:

@@ -114,11 +114,6 @@ class Hits:
     new: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
-    def between(self, start: int, end: int) -> Hits:
-        """Return those that stand in the span ``[start, end)`` of the new content."""
-        chosen = (self.new >= start) & (self.new < end)
-        return Hits(self.old[chosen], self.new[chosen], self.sizes[chosen])
-
     def main_shift(self) -> int | None:
         """Return the shift from new to old positions that most bytes vote for; None if none do.
 

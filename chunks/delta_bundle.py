@@ -78,11 +78,6 @@ class DeltaBundleWriter:
         return DeltaBundle(slices.bundle_id, self._data, slices, tuple(self._deltas))
 
 
-def is_delta_bundle(data: Buffer) -> bool:
-    """Tell a bundle of deltas from one of chunks by its last bytes."""
-    return bytes(data[-len(MAGIC) :]) == MAGIC
-
-
 def parse_delta_bundle(name: str, data: Buffer) -> tuple[PackedDelta, ...]:
     """Read the index at the end of a whole bundle; ``name`` is for messages.
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from manifests.delta_plan import DEPTH_MAX
 from manifests.documents import DELTA_SETS_MAX, DeltaRef, DeltaSet, ObjectRef, Release
 from packager.lock import Lock
 from packager.patches import DeltaTally
 from packager.title_store import TitleStore
-
-CHAIN_MAX = 3
-"""Steps a console takes at most: each holds and makes bytes that nobody plays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def named_sets(
     found: dict[DeltaRef, None] = {}
     reached = {release.root.digest: release.counter}
     frontier = dict(reached)
-    for _ in range(CHAIN_MAX):
+    for _ in range(DEPTH_MAX):
         steps = [each for each in sets if roots.get(each.target) in frontier]
         steps.sort(key=lambda each: (each.target, each.base), reverse=True)
         left, frontier = frontier, {}

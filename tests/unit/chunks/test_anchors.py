@@ -103,11 +103,6 @@ def test_the_shift_most_bytes_vote_for_wins_though_others_are_more() -> None:
     assert hits.main_shift() == 1_000_000
 
 
-def test_hits_between_are_those_of_that_span_of_the_new() -> None:
-    hits = hits_at((5, 0, 1), (6, 10, 1), (7, 20, 1))
-    assert hits.between(10, 20).old.tolist() == [6]
-
-
 def test_pieces_grow_where_there_would_be_too_many() -> None:
     assert piece_size_for(0) == piece_size_for(ANCHOR_COUNT_MAX * PIECE_SIZE) == PIECE_SIZE
     assert piece_size_for((ANCHOR_COUNT_MAX + 1) * PIECE_SIZE) == 2 * PIECE_SIZE

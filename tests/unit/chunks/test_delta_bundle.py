@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunks.bundle import TARGET_SIZE, BundleWriter
+from chunks.bundle import TARGET_SIZE
 from chunks.chunk_id import digest_of
 from chunks.delta import DELTA_SIZE_MAX
-from chunks.delta_bundle import DeltaBundleWriter, is_delta_bundle, parse_delta_bundle
+from chunks.delta_bundle import DeltaBundleWriter, parse_delta_bundle
 from chunks.slices import BUNDLE_SIZE_MAX, SliceList
 from kit.errors import FormatError
 
@@ -88,15 +88,6 @@ def test_no_bytes_raise_anything_else(noise: bytes, count: int, has_tail: bool) 
     except FormatError:
         return
     assert sum(delta.size for delta in deltas) + 36 * len(deltas) + 16 == len(data)
-
-
-def test_a_bundle_is_told_from_one_of_chunks() -> None:
-    deltas, chunks = DeltaBundleWriter(), BundleWriter(100)
-    deltas.add(b"payload")
-    chunks.add(A, 1, b"a")
-    assert is_delta_bundle(deltas.close().data)
-    assert not is_delta_bundle(chunks.close().data)
-    assert not is_delta_bundle(b"")
 
 
 def test_a_bundle_is_full_once_its_payloads_reach_16_mib() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from manifests.delta_plan import DEPTH_MAX
 from manifests.documents import DELTA_SETS_MAX, DeltaSet, ObjectRef, Release
 from manifests.names import Version
-from packager.delta_sets import CHAIN_MAX, NewSet, named_sets
+from packager.delta_sets import NewSet, named_sets
 from packager.patches import DeltaTally
 from tests.pushes import TITLE
 
@@ -75,7 +76,7 @@ def test_a_head_names_what_leads_to_its_build(
 
 def test_a_chain_has_at_most_three_steps() -> None:
     sets = [(at, at + 1) for at in range(1, 9)]
-    assert len(named(9, "abcdef012", sets)) == CHAIN_MAX
+    assert len(named(9, "abcdef012", sets)) == DEPTH_MAX
 
 
 def test_the_nearest_are_kept_if_there_are_too_many() -> None:
