@@ -20,7 +20,7 @@ import hdiffpatch
 
 from benchmarks.packaging import TITLE, run_push
 from benchmarks.table import parser, show
-from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX
+from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX, Effort, make_delta
 from kit.object_storage.local import LocalStorage
 from manifests.changes import missing_rows
 from packager.chunk_source import ChunkSource
@@ -81,6 +81,7 @@ async def measure(out: Path, old: Path, new: Path, *, save: bool) -> None:
         ("zstd 22 inside", inside_with(hdiffpatch.ZStdConfig(level=22))),
         ("LZMA2 inside", inside_with(hdiffpatch.Lzma2Config(level=9))),
         ("LZMA2 outside, x86 filter before", filtered),
+        ("zstd 3, old bytes as prefix (in haste)", in_haste),
     )
     for name, encode in inside:
         table.append(await row(builds, runs, "16 MiB", name, encode))
@@ -142,6 +143,11 @@ def against(whole: bytes) -> Encode:
 def filtered(base: bytes, target: bytes) -> int:
     """Ours, with jumps and calls made absolute on both sides first."""
     return ours(_absolute(base), _absolute(target))
+
+
+def in_haste(base: bytes, target: bytes) -> int:
+    """What is made when there is no time left."""
+    return len(make_delta(target, base, Effort.QUICK).payload)
 
 
 def bsdiff(base: bytes, target: bytes) -> int:
