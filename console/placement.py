@@ -74,16 +74,19 @@ def placement_of(
     staged: Sequence[Mask],
     old: Inventory | None,
     new: Build,
+    *,
+    doubtful: Sequence[Mask],
     patchable: Collection[Location] = (),
 ) -> Placement:
     """Decide for the ``staged`` entries of ``new``; ``old`` is what is here.
 
-    ``patchable`` are the old files that may be changed where they are. The mode of the answer is
-    ``OVERLAY`` if nothing comes of another.
+    The ``doubtful`` of them may turn out to be installed, so the files at their paths are nobody
+    else's to take. ``patchable`` are the old files that may be changed where they are. The mode
+    of the answer is ``OVERLAY`` if nothing comes of another.
     """
     if old is None:
         return Placement(Mode.OVERLAY, staged)
-    gone = list(_gone(staged, old, new))
+    gone = list(_gone(staged, doubtful, old, new))
     adopted = _adoptions(staged, old, new, gone)
     written = [mask.copy() for mask in staged]
     for group, index in adopted:
@@ -111,13 +114,14 @@ def placement_of(
     return Placement(mode, written, adopted, patched=found, kept=kept)
 
 
-def _gone(staged: Sequence[Mask], old: Inventory, new: Build) -> Iterator[Location]:
-    """Yield the old files that go away or are replaced."""
+def _gone(
+    staged: Sequence[Mask], doubtful: Sequence[Mask], old: Inventory, new: Build
+) -> Iterator[Location]:
+    """Yield the old files that certainly go away or are replaced."""
     staying = {
-        entry.path
-        for shard, mask in zip(new.shards, staged, strict=True)
-        for entry, is_staged in zip(shard.entries, mask.tolist(), strict=True)
-        if not is_staged
+        new.shards[group].entries[index].path
+        for group, (made, maybe) in enumerate(zip(staged, doubtful, strict=True))
+        for index in np.flatnonzero(~made | maybe).tolist()
     }
     for at, entry in _installed_files(old):
         if entry.path not in staying:

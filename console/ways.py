@@ -155,7 +155,14 @@ class Ways:
         if old is not None and mode is Mode.IN_PLACE:
             found = look_at(top, old, large_installed(old))
             patchable = {at for at, each in found.items() if each.may_be_patched}
-        return placement_of(mode, self.changes.staged, old, self.build, patchable)
+        return placement_of(
+            mode,
+            self.changes.staged,
+            old,
+            self.build,
+            doubtful=self.changes.doubtful,
+            patchable=patchable,
+        )
 
     def _with_patching(
         self, work: Work, done: Mask, top: Folder, staging: Folder, *, free: int

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from console.platform_api import Console
@@ -26,6 +26,9 @@ modes = st.sampled_from(["auto", "overlay", "clone", "in-place"])
 
 
 @given(modes, steps, steps, edits)
+@example(
+    "auto", [("a/a", "f", 0, 0), ("a/b", "f", 1, 0)], [("a/a", "f", 1, 0), ("b", "f", 1, 0)], []
+)
 @settings(max_examples=60, deadline=None)
 def test_update_leads_to_the_new_tree(
     mode: str,

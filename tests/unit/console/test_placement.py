@@ -41,8 +41,9 @@ def installed(old: Build, damaged: Sequence[int] = ()) -> Inventory:
 
 
 def placed(mode: Mode, old: Inventory, new: Build, patchable: int = 20) -> Placement:
-    staged = changes_between(old, new).staged
-    return placement_of(mode, staged, old, new, [(0, index) for index in range(patchable)])
+    changes = changes_between(old, new)
+    free = [(0, index) for index in range(patchable)]
+    return placement_of(mode, changes.staged, old, new, doubtful=changes.doubtful, patchable=free)
 
 
 def test_renamed_file_is_adopted_in_every_mode() -> None:
@@ -52,6 +53,21 @@ def test_renamed_file_is_adopted_in_every_mode() -> None:
         assert placement.adopted == {(0, 0): (0, 0)}
         assert not placement.written[0].any()
         assert placement.mode is Mode.OVERLAY
+
+
+def test_small_file_that_may_stay_is_not_adopted() -> None:
+    # In the new build "a" is cut with "b": only its bytes will tell whether it stays.
+    table = chunk_table([5, 10])
+
+    def packed(number: int, names: str, rows: Sequence[int]) -> Build:
+        entries = tuple(Entry(name, EntryKind.FILE, 5) for name in names)
+        starts = starts_of([int(table.sizes[row]) for row in rows])
+        shard = Shard("launch", entries, np.array(rows, np.uint32), starts)
+        return Build(Digest(bytes([number]) * 32), Root(title=TITLE, groups=()), table, (shard,))
+
+    old, new = installed(packed(1, "a", [0])), packed(2, "abc", [1, 0])
+    assert changes_between(old, new).doubtful[0].tolist() == [True, False, False]
+    assert placed(Mode.OVERLAY, old, new).adopted == {}
 
 
 def test_file_that_stays_is_not_adopted() -> None:
