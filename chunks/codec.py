@@ -71,10 +71,24 @@ def decompress(frame: Buffer, size: int) -> bytes:
         FormatError: It declares another size or too large a window, is damaged, or is followed
             by other bytes.
     """
+    return _open(frame, size, size)
+
+
+def open_frame(frame: Buffer, size_max: int) -> bytes:
+    """Open one zstd frame that declares between 1 and ``size_max`` bytes.
+
+    Raises:
+        FormatError: As :func:`decompress` does.
+    """
+    return _open(frame, 1, size_max)
+
+
+def _open(frame: Buffer, size_min: int, size_max: int) -> bytes:
     try:
         declared = zstandard.get_frame_parameters(frame)
-        if not 0 < size == declared.content_size:
-            raise FormatError(f"a frame declares another size than the {size} bytes promised")
+        size = declared.content_size
+        if not 0 < size_min <= size <= size_max:
+            raise FormatError(f"a frame declares {size} bytes; {size_max} were promised")
         if declared.window_size > WINDOW_SIZE_MAX:
             raise FormatError(f"a frame needs a window of {declared.window_size} bytes")
         return _contexts.decompressor.decompress(frame, allow_extra_data=False)

@@ -144,6 +144,11 @@ def apply_delta(method: Method, payload: Buffer, base: Buffer, size: int) -> byt
     return made
 
 
+def repeats_of(target: Buffer, base: Buffer) -> bytes:
+    """Return the smallest payload found of method ``ZSTD``: for what is no program's bytes."""
+    return _zstd(bytes(target), bytes(base), BEST_LEVEL)
+
+
 def _candidates(target: bytes, base: bytes, effort: Effort) -> Iterator[tuple[Method, bytes]]:
     if effort is Effort.QUICK:
         yield Method.ZSTD, _zstd(target, base, QUICK_LEVEL)

@@ -97,11 +97,27 @@ class Operation:
         return folder
 
     async def _build(self) -> Build:
-        owned = self.session.owned
+        session, owned = self.session, self.session.owned
         if owned is not None and owned.build.build_id == self.release.root.raw_digest:
             return owned.build
-        root = await self.session.releases.root(self.release)
-        return await self.session.releases.build(self.release, root)
+        if owned is not None and session.settings.use_deltas:
+            await self._rebuild_manifest(owned)
+        root = await session.releases.root(self.release)
+        return await session.releases.build(self.release, root)
+
+    async def _rebuild_manifest(self, owned: Owned) -> None:
+        """Learn what the release is from what is installed, if there is a delta for just that."""
+        installed, wanted = owned.record.release, self.release
+        span = (installed.counter, wanted.counter)
+        for ref in self.deltas:
+            if (ref.base, ref.target) == span:
+                await self.session.releases.rebuild(
+                    wanted,
+                    installed.root,
+                    owned.build.root,
+                    ref,
+                    self.session.settings.delta_patience,
+                )
 
     async def _build_with_head_start(self) -> Build:
         session = self.session

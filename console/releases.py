@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from chunks.chunk_id import Digest
+from chunks.chunk_id import Digest, check_digest, digest_of
 from console.fetcher import Fetcher
 from console.title_folder import TitleFolder
 from console.workers import Workers
@@ -18,6 +18,7 @@ from manifests.assembly import assemble
 from manifests.delta_index import DeltaIndex, parse_delta_index
 from manifests.documents import (
     DOCUMENT_SIZE_MAX,
+    DeltaRef,
     Head,
     ObjectRef,
     PageRef,
@@ -26,6 +27,7 @@ from manifests.documents import (
     parse_head,
     parse_root,
 )
+from manifests.manifest_delta import apply_manifest_delta, pages_of
 from manifests.model import Build
 from manifests.names import Channel, TitleId
 from manifests.page import Page, parse_page
@@ -96,6 +98,28 @@ class Releases:
         pages = [[task.result() for task in group] for group in wanted]
         return await self._workers.run(assemble, release.root.raw_digest, root, pages)
 
+    async def rebuild(
+        self, release: Release, base: ObjectRef, base_root: Root, ref: DeltaRef, patience_s: float
+    ) -> None:
+        """Keep what ``ref`` tells of a release's manifest by that of ``base``, which is kept here.
+
+        Whatever cannot be had so is fetched when it is asked for.
+        """
+        if ref.manifest is None or await self._workers.run(self._is_kept, release.root):
+            return
+        wanted = ref.manifest
+
+        async def accept(body: bytearray) -> bytearray:
+            check_digest(f"manifest delta {wanted.digest}", body, wanted.raw_digest)
+            return body
+
+        key = locations.manifest_key(release.title, wanted.raw_digest)
+        try:
+            body = await self._fetcher.get(key, wanted.size, accept, patience_s=patience_s)
+            await self._workers.run(self._keep_rebuilt, body, release, (base, base_root), ref.index)
+        except (NotFound, Unavailable, IntegrityError, FormatError) as error:
+            log.warning("manifest.not_rebuilt", title=release.title, error=str(error))
+
     async def delta_index(
         self, title: TitleId, ref: ObjectRef, patience_s: float
     ) -> DeltaIndex | None:
@@ -144,6 +168,33 @@ class Releases:
             return parse(body)
         except IntegrityError:
             return None  # damaged on disk: fetched again
+
+    def _is_kept(self, ref: ObjectRef) -> bool:
+        return self._folder.manifest(ref.raw_digest, ref.size) is not None
+
+    def _keep_rebuilt(
+        self, body: Buffer, release: Release, base: tuple[ObjectRef, Root], index: ObjectRef
+    ) -> None:
+        """Keep of what a manifest delta makes all that ``release`` needs, and the index.
+
+        Raises:
+            NotFound: The manifest of ``base`` is not kept here.
+            IntegrityError, FormatError: The root cannot be rebuilt.
+        """
+        had = [self._kept(ref) for ref in (base[0], *pages_of(base[1]))]
+        made = apply_manifest_delta(body, had)
+        root = parse_root(made[0], release.root.raw_digest, release.title)
+        wanted = {index.raw_digest} | manifest_digests(release.root, root)
+        for part in made:
+            digest = digest_of(part)
+            if digest in wanted:
+                self._folder.keep_manifest(digest, part)
+
+    def _kept(self, ref: ObjectRef) -> bytes:
+        body = self._folder.manifest(ref.raw_digest, ref.size)
+        if body is None:
+            raise NotFound(f"{ref.digest} is not kept here")
+        return body
 
     def _known_page(self, ref: PageRef) -> Page:
         page = self._known(ref, lambda body: parse_page(body, ref))

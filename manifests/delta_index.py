@@ -29,9 +29,11 @@ PLAIN_SIZE_MAX = 64 << 20
 DELTA_COUNT_MAX = 1_000_000
 VERSION = 1
 MAGIC = b"PHDX"
-COMPRESSION_LEVEL = 19
+COMPRESSION_LEVEL = 9
+"""As a page: a console that has a manifest delta packs it again."""
 
 _HEADER = struct.Struct("<4sIIIIII")
+HEADER_SIZE = _HEADER.size
 _PER_CHUNK = CHUNK_ID_SIZE + 4
 _PER_DELTA = CHUNK_ID_SIZE + 21
 _PER_BUNDLE = DIGEST_SIZE + 4

@@ -94,12 +94,14 @@ class Release(_Document, frozen=True, kw_only=True):
             raise ValueError(f"a root of {self.root.size} bytes; at most {ROOT_SIZE_MAX}")
 
 
-class DeltaRef(_Document, frozen=True, kw_only=True):
+class DeltaRef(_Document, frozen=True, kw_only=True, omit_defaults=True):
     """A delta set: the index that leads from one release to another, by their counters."""
 
     base: _Counter
     target: _Counter
     index: ObjectRef
+    manifest: ObjectRef | None = None
+    """The manifest delta, for consoles that are at ``base`` itself."""
 
 
 class DeltaSet(_Document, frozen=True, kw_only=True):
@@ -118,11 +120,8 @@ class DeltaSet(_Document, frozen=True, kw_only=True):
     """Plain bytes of the chunks they make."""
     plain_size: _Size
     """What those chunks take as they are stored: what the deltas save players from."""
-
-    @property
-    def ref(self) -> DeltaRef:
-        """What a head says of it."""
-        return DeltaRef(base=self.base, target=self.target, index=self.index)
+    manifest: ObjectRef | None = None
+    """The manifest delta; None if it would spare nothing."""
 
 
 class Head(_Document, frozen=True, kw_only=True):

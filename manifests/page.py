@@ -44,6 +44,7 @@ MAGIC = b"PHPG"
 COMPRESSION_LEVEL = 9
 
 _HEADER = struct.Struct("<4sIQIIIIII")
+HEADER_SIZE = _HEADER.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import msgspec
 from manifests.delta_plan import DEPTH_MAX
 from manifests.documents import DELTA_SETS_MAX, DeltaRef, DeltaSet, ObjectRef, Release
 from packager.lock import Lock
+from packager.manifest_deltas import make_manifest_delta
 from packager.patches import DeltaTally
 from packager.title_store import TitleStore
 
@@ -27,7 +28,7 @@ class NewSet:
     index: ObjectRef
     tally: DeltaTally
 
-    def to(self, target: Release) -> DeltaSet:
+    def to(self, target: Release, manifest: ObjectRef | None = None) -> DeltaSet:
         """Return what is to be known of the set, now that its target has a counter."""
         return DeltaSet(
             title=target.title,
@@ -38,7 +39,19 @@ class NewSet:
             size=self.tally.size,
             target_size=self.tally.target_size,
             plain_size=self.tally.plain_size,
+            manifest=manifest,
         )
+
+
+async def make_known(store: TitleStore, new: NewSet, target: Release) -> None:
+    """Store what is known of a set; ``target`` and all of its build are stored.
+
+    Raises:
+        NotFound, IntegrityError, FormatError: A manifest of either build is missing or damaged.
+        Unavailable: The storage did not answer.
+    """
+    manifest = await make_manifest_delta(store, new.base.root, target.root, new.index)
+    await store.put_delta_set(new.to(target, manifest))
 
 
 def named_sets(
@@ -52,13 +65,16 @@ def named_sets(
     found: dict[DeltaRef, None] = {}
     reached = {release.root.digest: release.counter}
     frontier = dict(reached)
-    for _ in range(DEPTH_MAX):
+    for depth in range(DEPTH_MAX):
         steps = [each for each in sets if roots.get(each.target) in frontier]
         steps.sort(key=lambda each: (each.target, each.base), reverse=True)
         left, frontier = frontier, {}
         for each in steps:
             target = left[roots[each.target]]
-            found[DeltaRef(base=each.base, target=target, index=each.index)] = None
+            # Only a console at the base itself, on its way to this very release, can use it.
+            manifest = each.manifest if depth == 0 else None
+            ref = DeltaRef(base=each.base, target=target, index=each.index, manifest=manifest)
+            found[ref] = None
             base_root = roots.get(each.base)
             if base_root is not None and base_root not in reached:
                 reached[base_root] = frontier[base_root] = each.base

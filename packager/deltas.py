@@ -13,7 +13,7 @@ from kit.errors import Conflict, NotFound
 from manifests.documents import DeltaSet, ObjectRef, Release
 from manifests.names import TitleId
 from packager.delta_journal import DeltaJournal
-from packager.delta_sets import NewSet, renew_heads
+from packager.delta_sets import NewSet, make_known, renew_heads
 from packager.lock import Lock
 from packager.patches import DeltaSettings, DeltaTally, make_deltas
 from packager.published import stored_bundles
@@ -116,7 +116,7 @@ async def add_deltas(
         if made.index is not None:
             await _check_stored(store, made.index)
             await lock.check_held()
-            await store.put_delta_set(NewSet(since, made.index, made.tally).to(to))
+            await make_known(store, NewSet(since, made.index, made.tally), to)
         await renew_heads(store, lock)
     await asyncio.to_thread(DeltaJournal(journal_path).delete)
     index_size = 0 if made.index is None else made.index.size

@@ -15,7 +15,7 @@ from manifests.documents import Head, ObjectRef, Release
 from manifests.model import Build, Shard
 from manifests.names import Channel, Version
 from packager.build_writer import WrittenBuild
-from packager.delta_sets import NewSet, refs_for
+from packager.delta_sets import NewSet, make_known, refs_for
 from packager.lock import Lock
 from packager.published import Published
 from packager.title_store import TitleStore
@@ -70,7 +70,7 @@ async def publish(
         return Publication("unchanged", head.release)
     if same_version is not None and same_version.root == root and same_version.counter > counter:
         if deltas is not None:
-            await store.put_delta_set(deltas.to(same_version))
+            await make_known(store, deltas, same_version)
         await _point(store, channel, same_version, lock)
         return Publication("pointed", same_version)
     await for_each(written.pages, store.put_manifest, at_once=PAGE_WRITES_AT_ONCE)
@@ -78,7 +78,7 @@ async def publish(
     await lock.check_held()
     release = await _add_release(store, published.highest_counter + 1, version, root, clock)
     if deltas is not None:
-        await store.put_delta_set(deltas.to(release))
+        await make_known(store, deltas, release)
     await _point(store, channel, release, lock)
     return Publication("published", release)
 

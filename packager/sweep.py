@@ -228,12 +228,15 @@ async def _needed_deltas(store: TitleStore) -> set[str]:
     title, needed = store.title, set[str]()
     with _nothing_deleted(f"which delta sets the channels of {title} name"):
         heads = await store.heads()
-        named = {ref.index: ref for head in heads for ref in head.deltas}
+        refs = [ref for head in heads for ref in head.deltas]
+        named = {ref.index for ref in refs}
+        manifests = [ref.manifest for ref in refs if ref.manifest is not None]
         for each in await store.delta_sets():
             if each.index in named:
                 needed.add(locations.delta_set_key(title, each.base, each.target))
+                manifests += [each.manifest] if each.manifest else []
+        needed |= {locations.manifest_key(title, of.raw_digest) for of in (*named, *manifests)}
         for ref in named:
-            needed.add(locations.manifest_key(title, ref.raw_digest))
             for bundle in (await store.delta_index(ref)).bundles:
                 needed.add(locations.bundle_key(title, bundle.bundle_id))
                 needed.add(locations.slice_list_key(title, bundle.bundle_id))

@@ -90,15 +90,20 @@ class TitleStore:
         counters = await self.release_counters()
         return await for_each(counters, self.release, at_once=READS_AT_ONCE)
 
+    async def manifest(self, ref: ObjectRef) -> bytes:
+        """Return a root, page, index or manifest delta, *not yet verified* by its digest."""
+        key = locations.manifest_key(self.title, ref.raw_digest)
+        return await self.storage.get(key, size_max=ref.size)
+
     async def root(self, ref: ObjectRef) -> Root:
         """Return a root, verified."""
-        return parse_root(await self._manifest(ref), ref.raw_digest, self.title)
+        return parse_root(await self.manifest(ref), ref.raw_digest, self.title)
 
     async def build(self, ref: ObjectRef) -> Build:
         """Return the build whose root ``ref`` names, every page verified."""
         root = await self.root(ref)
         groups = [
-            await for_each(group.pages, self._manifest, at_once=READS_AT_ONCE)
+            await for_each(group.pages, self.manifest, at_once=READS_AT_ONCE)
             for group in root.groups
         ]
 
@@ -113,7 +118,7 @@ class TitleStore:
 
     async def delta_index(self, ref: ObjectRef) -> DeltaIndex:
         """Return the index of a delta set, verified."""
-        return await asyncio.to_thread(parse_delta_index, await self._manifest(ref), ref)
+        return await asyncio.to_thread(parse_delta_index, await self.manifest(ref), ref)
 
     async def delta_sets(self) -> list[DeltaSet]:
         """Return what is known of every delta set, by target and base."""
@@ -179,7 +184,3 @@ class TitleStore:
                     locations.release_key(self.title, left.counter), encode(left)
                 )
         await self.storage.put(locations.head_key(self.title, head.channel), encode(head))
-
-    async def _manifest(self, ref: ObjectRef) -> bytes:
-        key = locations.manifest_key(self.title, ref.raw_digest)
-        return await self.storage.get(key, size_max=ref.size)

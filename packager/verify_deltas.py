@@ -24,6 +24,7 @@ from manifests import locations
 from manifests.delta_index import DeltaIndex
 from manifests.documents import DOCUMENT_SIZE_MAX, DeltaSet, Head, ObjectRef, parse_delta_set
 from packager.findings import BundleUse, Finding, Findings, Rule, bad_slices, one, size_findings
+from packager.manifest_deltas import check_manifest_delta
 from packager.title_store import DELTA_SET_NAME, TitleStore
 
 BUNDLES_AT_ONCE = 2
@@ -112,6 +113,13 @@ class DeltaVerification:
         found = await self._findings.read(key, [target], read())
         if found is not None:
             self._refs.setdefault(found.index, set()).add(target)
+            await self._gather_manifest(found)
+
+    async def _gather_manifest(self, found: DeltaSet) -> None:
+        if found.manifest is None:
+            return
+        key = locations.manifest_key(self._store.title, found.manifest.raw_digest)
+        await self._findings.read(key, [found.target], check_manifest_delta(self._store, found))
 
     def _gather_index(self, index: DeltaIndex, releases: set[int]) -> None:
         self.delta_count += len(index)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chunks import archives, bundle, chunker, codec, deflate, delta, slices, varints
-from manifests import delta_index, documents, page, paths
+from manifests import delta_index, documents, manifest_delta, page, paths
 
 ROOT = Path(__file__).parents[2]
 FORMAT = ROOT / "docs" / "format"
@@ -50,6 +50,7 @@ LIMITS = {
     ],
     "the same, unfolded": [delta.FLAT_BASE_SIZE_MAX, delta.FLAT_TARGET_SIZE_MAX],
     "delta index, stored and plain": [documents.PAGE_STORED_SIZE_MAX, delta_index.PLAIN_SIZE_MAX],
+    "objects in a manifest delta": [manifest_delta.PART_COUNT_MAX],
     "deltas in an index": [delta_index.DELTA_COUNT_MAX],
     "streams in a recipe": [archives.STREAM_COUNT_MAX],
     "parameters in a recipe": [archives.PARAMETERS_COUNT_MAX],

@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 from backports import zstd
 
+from chunks.chunk_id import digest_of
 from chunks.delta import Method
 from console.platform_api import Console
 from console.progress import Event, Planned
@@ -24,8 +25,10 @@ from console.reports import Report
 from kit.errors import PlayheadError, Unavailable
 from kit.http_client import HttpClient
 from kit.units import Seconds
+from manifests import locations
 from manifests.delta_index import StoredDelta
-from manifests.documents import DeltaRef
+from manifests.documents import DeltaRef, ObjectRef
+from manifests.manifest_delta import encode_manifest_delta
 from tests.consoles import IMPATIENT, console_on, differences, impatient_settings
 from tests.delta_publisher import BEST, DeltaPublisher, index_key, write_version
 from tests.faulty_edge import Asked, Fault, after, flipped, serving_faulty, stalled, status
@@ -104,6 +107,15 @@ class World:
     async def another_console(self, **settings: Any) -> AsyncIterator[Console]:
         async with console_on(self.publisher.edge, **settings) as console:
             yield console
+
+
+def without_manifest(ref: DeltaRef) -> DeltaRef:
+    return msgspec.structs.replace(ref, manifest=None)
+
+
+def manifest_key_of(ref: DeltaRef) -> str:
+    assert ref.manifest is not None
+    return index_key(ref.manifest)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +209,7 @@ async def test_after_a_rollback_sets_of_the_older_build_are_of_use(world: World)
     assert report.plan.deltas >= 2
 
 
-@pytest.mark.parametrize("answers", [4, 5])
+@pytest.mark.parametrize("answers", [2, 3])
 async def test_abandoned_update_does_not_hinder_the_next(world: World, answers: int) -> None:
     await world.install()
     await world.publish(2)
@@ -319,6 +331,7 @@ async def test_missing_bundle_of_deltas_costs_plain_chunks(world: World) -> None
 async def test_missing_index_means_no_deltas(world: World) -> None:
     await world.install()
     await world.publish(2)
+    world.publisher.name_deltas(without_manifest(world.ref))
     world.publisher.drop(index_key(world.ref.index))
     report = await world.update(2)
     assert report.plan.deltas == 0
@@ -336,6 +349,7 @@ async def test_missing_index_on_the_way_does_not_spoil_those_before(world: World
 async def test_damaged_index_means_no_deltas(world: World) -> None:
     await world.install()
     await world.publish(2)
+    world.publisher.name_deltas(without_manifest(world.ref))
     path = index_key(world.ref.index)
     world.publisher.put(path, world.publisher.edge.objects[path][:-1] + b"?")
     report = await world.update(2)
@@ -347,9 +361,70 @@ async def test_index_that_breaks_the_format_means_no_deltas(world: World) -> Non
     await world.publish(2)
     content = bytearray(world.publisher.edge.objects[index_key(world.ref.index)])
     content[4] = 9  # the version
-    world.publisher.name_deltas(world.publisher.put_index(world.ref, bytes(content)))
+    ref = without_manifest(world.ref)
+    world.publisher.name_deltas(world.publisher.put_index(ref, bytes(content)))
     report = await world.update(2)
     assert report.plan.deltas == 0
+
+
+async def test_next_release_is_told_by_the_manifest_that_is_here(world: World) -> None:
+    await world.install()
+    await world.publish(2)
+    report = await world.console.update(world.game)
+    asked = [asked.path for asked in world.publisher.edge.asked if not asked.is_bundle]
+    assert asked == [locations.head_key(TITLE, LIVE), manifest_key_of(world.ref)]
+    assert report.plan.deltas > 0
+
+
+async def test_only_a_console_at_the_base_itself_takes_a_manifest_delta(world: World) -> None:
+    await world.install()
+    await world.publish(2, 3)
+    await world.update_as_planned(3)
+    refs = world.publisher.head.deltas
+    assert [(ref.base, ref.manifest is not None) for ref in refs] == [(2, True), (1, False)]
+    asked = {asked.path for asked in world.publisher.edge.asked}
+    assert manifest_key_of(refs[0]) not in asked
+
+
+@pytest.mark.parametrize("fault", ["gone", "damaged", "of another base", "nonsense", "bomb"])
+async def test_manifest_that_cannot_be_rebuilt_is_fetched(world: World, fault: str) -> None:
+    await world.install()
+    await world.publish(2)
+    ref, edge = world.ref, world.publisher.edge
+    path = manifest_key_of(ref)
+    content = edge.objects[path]
+    if fault == "gone":
+        world.publisher.drop(path)
+    elif fault == "damaged":
+        world.publisher.put(path, content[:-1] + b"?")
+    else:
+        if fault == "of another base":
+            other = [content, *(edge.objects[index_key(ref.index)] for _ in range(2))]
+            content = encode_manifest_delta(other, [bytes(100), bytes(200)]) or b""
+        elif fault == "nonsense":
+            content = b"nonsense"
+        else:
+            content = content[:16] + b"\xff" * 4 + content[20:]
+        named = ObjectRef(digest=digest_of(content).hex(), size=len(content))
+        world.publisher.put(index_key(named), content)
+        world.publisher.name_deltas(msgspec.structs.replace(ref, manifest=named))
+    report = await world.update(2)
+    assert report.plan.deltas > 0
+    assert index_key(ref.index) in {asked.path for asked in edge.asked}
+
+
+async def test_manifest_delta_is_not_waited_for_long(world: World) -> None:
+    await world.install()
+    await world.publish(2)
+    path = manifest_key_of(world.ref)
+
+    async def stalls(request: web.Request, asked: Asked, body: bytes) -> web.StreamResponse | None:
+        return await stalled(request, asked, body) if asked.path == path else None
+
+    world.publisher.edge.fault = stalls
+    async with world.another_console(delta_patience=0.05) as console:
+        report = await world.update(2, console)
+    assert report.plan.deltas > 0
 
 
 async def trickling(request: web.Request, asked: Asked, body: bytes) -> web.StreamResponse:
@@ -460,6 +535,7 @@ async def test_without_deltas_no_index_is_fetched(world: World) -> None:
     assert report.plan.deltas == 0
     asked = {asked.path for asked in world.publisher.edge.asked}
     assert index_key(world.ref.index) not in asked
+    assert manifest_key_of(world.ref) not in asked
     assert not asked & world.publisher.delta_bundles()
 
 
@@ -507,7 +583,7 @@ async def test_repair_mends_what_an_update_by_deltas_installed(world: World) -> 
 async def test_file_in_staging_that_only_looks_like_a_stone_is_passed_over(world: World) -> None:
     await world.install()
     await world.publish(2)
-    world.publisher.edge.fault = after(4, status(503))
+    world.publisher.edge.fault = after(2, status(503))
     with pytest.raises(Unavailable):
         await world.console.update(world.game)
     world.publisher.edge.fault = None

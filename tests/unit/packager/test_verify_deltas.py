@@ -17,6 +17,7 @@ from manifests import locations
 from manifests.delta_index import StoredDelta, encode_delta_index
 from manifests.documents import DeltaSet
 from manifests.model import BundleRef
+from manifests.manifest_delta import encode_manifest_delta
 from packager.findings import Rule
 from packager.title_store import TitleStore
 from packager.verify import Progress, Verdict, verify
@@ -40,6 +41,11 @@ class Title:
         return locations.manifest_key(TITLE, self.known.index.raw_digest)
 
     @property
+    def manifest_key(self) -> str:
+        assert self.known.manifest is not None
+        return locations.manifest_key(TITLE, self.known.manifest.raw_digest)
+
+    @property
     def bundle_key(self) -> str:
         return locations.bundle_key(TITLE, self.deltas[0].bundle.bundle_id)
 
@@ -54,7 +60,9 @@ class Title:
         """Let an index of other deltas take the place of the true one."""
         data = encode_delta_index(deltas, self.sizes)  # type: ignore[arg-type]
         index = await self.store.put_manifest(data)
-        await self.store.put_delta_set(msgspec.structs.replace(self.known, index=index))
+        await self.store.put_delta_set(
+            msgspec.structs.replace(self.known, index=index, manifest=None)
+        )
         head = await self.store.head(LIVE)
         refs = tuple(msgspec.structs.replace(ref, index=index) for ref in head.deltas)
         await self.store.set_head(msgspec.structs.replace(head, deltas=refs))
@@ -105,6 +113,24 @@ async def index_damaged(title: Title) -> str:
     content[-3] ^= 1
     await title.store.storage.put(title.index_key, bytes(content))
     return title.index_key
+
+
+async def manifest_gone(title: Title) -> str:
+    await title.store.storage.delete([title.manifest_key])
+    return title.manifest_key
+
+
+async def manifest_damaged(title: Title) -> str:
+    content = bytearray(await title.content(title.manifest_key))
+    content[-3] ^= 1
+    await title.store.storage.put(title.manifest_key, bytes(content))
+    return title.manifest_key
+
+
+async def manifest_of_other_objects(title: Title) -> str:
+    ref = await title.store.put_manifest(encode_manifest_delta([b"old"], [b"new"]) or b"")
+    await title.store.put_delta_set(msgspec.structs.replace(title.known, manifest=ref))
+    return locations.manifest_key(TITLE, ref.raw_digest)
 
 
 async def set_of_strange_name(title: Title) -> str:
@@ -198,6 +224,9 @@ async def nonsense_with_the_right_digest(title: Title) -> str:
     [
         (index_gone, {Rule.MISSING}),
         (index_damaged, {Rule.DIGEST}),
+        (manifest_gone, {Rule.MISSING}),
+        (manifest_damaged, {Rule.DIGEST}),
+        (manifest_of_other_objects, {Rule.FORMAT}),
         (bundle_gone, {Rule.MISSING}),
         (bundle_cut_off, {Rule.SIZE, Rule.FORMAT}),
         (slice_list_gone, {Rule.MISSING}),
