@@ -16,8 +16,8 @@ from kit.object_storage.testing import MemoryStorage
 from manifests import locations
 from manifests.delta_index import StoredDelta, encode_delta_index
 from manifests.documents import DeltaSet
-from manifests.model import BundleRef
 from manifests.manifest_delta import encode_manifest_delta
+from manifests.model import BundleRef
 from packager.findings import Rule
 from packager.title_store import TitleStore
 from packager.verify import Progress, Verdict, verify
