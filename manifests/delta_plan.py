@@ -7,7 +7,7 @@ sorted into levels; a level needs only what is here and what the levels before i
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -221,29 +221,30 @@ class _Choice:
     ) -> dict[_Key, frozenset[_Key]]:
         """Return of ``chosen`` those whose stepping stones fit into ``room``.
 
-        Those come first that spare most for each byte of their stones; a stone that one has taken
-        is free for the next.
+        Those come first that spare most for each byte of their stones; what several stand on takes
+        of each its part.
         """
-        rooms = {key: self._stone_room(needs) for key, needs in chosen.items()}
-        worths = {key: self._spared(key) / rooms[key] for key in chosen if rooms[key]}
-        kept = {key: needs for key, needs in chosen.items() if not rooms[key]}
+        uses = Counter(need for needs in chosen.values() for need in needs)
+        parts = {
+            key: sum(self._stone_room(need) / uses[need] for need in needs)
+            for key, needs in chosen.items()
+        }
+        kept = {key: chosen[key] for key, part in parts.items() if not part}
         taken: set[_Key] = set()
-        for key in sorted(worths, key=lambda key: (-worths[key], key)):
+        costly = [key for key, part in parts.items() if part]
+        for key in sorted(costly, key=lambda key: (-self._spared(key) / parts[key], key)):
             fresh = chosen[key] - taken
-            size = self._stone_room(fresh)
+            size = sum(map(self._stone_room, fresh))
             if size <= room:
                 room -= size
                 taken |= fresh
                 kept[key] = chosen[key]
         return kept
 
-    def _stone_room(self, keys: Iterable[_Key]) -> int:
-        """Return what these stones take on the disk, those not counted that are there."""
-        return sum(
-            self._target_size(key) + STONE_SLACK
-            for key in keys
-            if self._check(key) not in self._stones
-        )
+    def _stone_room(self, key: _Key) -> int:
+        """Return what a stepping stone takes on the disk: nothing more if it is there."""
+        is_there = self._check(key) in self._stones
+        return 0 if is_there else self._target_size(key) + STONE_SLACK
 
     def _target_size(self, key: _Key) -> int:
         if key not in self._target_sizes:
