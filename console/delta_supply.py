@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chunks.chunk_id import ChunkId
-from console.patcher import Patcher, Spot, Stones, spots_of
+from console.patcher import Patcher, Spot, StoneFiles, spots_of
 from console.releases import Releases
 from console.safe_paths import Folder
 from console.seeds import Rows, Seed, copies_from
@@ -17,6 +17,7 @@ from manifests.delta_index import DeltaIndex
 from manifests.delta_plan import (
     DEPTH_MAX,
     Patches,
+    Stones,
     choose_patches,
     made_by,
     step_from,
@@ -35,7 +36,7 @@ class DeltaSupply:
     def __init__(self, release: Release, seeds: Sequence[Seed], staging_folder: Folder) -> None:
         self._release = release
         self._seeds = seeds
-        self._stones = Stones(staging_folder)
+        self._stones = StoneFiles(staging_folder)
         self._spots: dict[ChunkId, Spot] = {}
         self._staging_folder = staging_folder
         self._indexes: list[DeltaIndex] = []
@@ -56,7 +57,7 @@ class DeltaSupply:
         One by one, from the release's own towards what is installed, until nothing more is needed
         that is not here. One that cannot be had ends the way.
         """
-        self._left = await workers.run(Stones.checks_in, self._staging_folder)
+        self._left = await workers.run(StoneFiles.checks_in, self._staging_folder)
         rows = await workers.run(self._absent, build)
         wanted: set[ChunkId] = {build.chunks.chunk_id(row) for row in rows.tolist()}
         left_size = int(build.chunks.stored_sizes[rows].sum(dtype=np.uint64))
@@ -75,9 +76,10 @@ class DeltaSupply:
             wanted = needed | (wanted - made_by(index))
             target = ref.base
 
-    def choose(self, build: Build, rows: Sequence[int]) -> Patches:
+    def choose(self, build: Build, rows: Sequence[int], stones: Stones) -> Patches:
         """Return the deltas that bring some of ``rows`` of ``build`` for fewer bytes."""
-        return choose_patches(build, rows, self._indexes, self._spots, self._left)
+        left = self._left if stones.may_use_left else frozenset[bytes]()
+        return choose_patches(build, rows, self._indexes, self._spots, left, stone_room=stones.room)
 
     def patcher(self, staging: Staging) -> Patcher:
         """Return what applies the chosen deltas; it writes to ``staging``."""

@@ -26,7 +26,7 @@ from manifests.delta_plan import Step
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_STONE_NAME = re.compile(rf"stone\.([0-9a-f]{{{2 * CHUNK_ID_SIZE}}})")
+_STONE_NAME = re.compile(rf"stone\.[0-9a-f]{{{2 * CHUNK_ID_SIZE}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Patcher:
         self,
         seeds: Sequence[Seed],
         spots: Mapping[ChunkId, Spot],
-        stones: Stones,
+        stones: StoneFiles,
         staging: Staging,
     ) -> None:
         self._seeds = seeds
@@ -84,7 +84,7 @@ class Patcher:
         return written
 
 
-class Stones:
+class StoneFiles:
     """Chunks that only deltas need, in files of the staging folder, one for each delta."""
 
     def __init__(self, folder: Folder) -> None:
@@ -95,8 +95,7 @@ class Stones:
     @staticmethod
     def checks_in(folder: Folder) -> frozenset[bytes]:
         """Return the checks of deltas whose stones an earlier attempt left in ``folder``."""
-        found = map(_STONE_NAME.fullmatch, folder.names())
-        return frozenset(bytes.fromhex(name[1]) for name in found if name)
+        return frozenset(bytes.fromhex(name.removeprefix("stone.")) for name in stone_names(folder))
 
     def learn(self, index: DeltaIndex, present: frozenset[bytes]) -> None:
         """Take in where the chunks lie that deltas of ``index`` made before; by their checks."""
@@ -151,7 +150,7 @@ class _Bases:
     """Reads base chunks, keeping files open from one to the next. Belongs to one thread."""
 
     def __init__(
-        self, seeds: Sequence[Seed], spots: Mapping[ChunkId, Spot], stones: Stones
+        self, seeds: Sequence[Seed], spots: Mapping[ChunkId, Spot], stones: StoneFiles
     ) -> None:
         self._readers = [SeedReader(seed) for seed in seeds]
         self._spots = spots
@@ -186,6 +185,11 @@ class _Bases:
         if spot is None:
             return self._stones.read(chunk_id)
         return self._readers[spot.seed].read(spot.group, spot.occurrence)
+
+
+def stone_names(folder: Folder) -> list[str]:
+    """Return the names of the stones in ``folder``."""
+    return [name for name in folder.names() if _STONE_NAME.fullmatch(name)]
 
 
 def _made(step: Step, payload: memoryview, bases: _Bases) -> bytes:

@@ -15,7 +15,7 @@ from console.layout import Layout, Mask, no_entries
 from console.placement import Mode, Placement, occurrences_of
 from console.seeds import Copies, Rows, Seed, copies_from
 from manifests.changes import content_of
-from manifests.delta_plan import Patches, no_patches
+from manifests.delta_plan import Patches
 from manifests.documents import Root
 from manifests.model import Build, ChunkTable, Entry, Shard
 
@@ -42,6 +42,9 @@ class Plan:
     """Of them, gaps included."""
     delta_made_bytes: int
     """Plain bytes of chunks that deltas make."""
+    delta_step_bytes: int
+    """Written for later deltas only, and thrown away in the end; where the disk has no room for
+    them, chunks are fetched plain."""
     reused_bytes: int
     """Plain bytes of chunks copied from files that are here."""
     kept_bytes: int
@@ -159,7 +162,7 @@ def plan_work(
     placement: Placement,
     range_size_max: int,
     first_size: int = FIRST_REQUEST_SIZE,
-    choose: Callable[[Sequence[int]], Patches] = no_patches,
+    choose: Callable[[Sequence[int]], Patches],
 ) -> Work:
     """Plan the way to ``new``; ``done`` rows are in staging already, earlier seeds come first.
 
@@ -180,7 +183,7 @@ def plan_work(
     requests = list(_sizes(new.chunks, missing, range_size_max, first_size))
     work_size, slack = _room_for(new, done, copies, placement, layout)
     work_size += patches.stone_size
-    slack += patches.stone_count * FILE_SLACK
+    slack += patches.stone_slack
     plan = Plan(
         download_bytes=sum(requests) + patches.download_size,
         requests=len(requests) + patches.request_count,
@@ -188,6 +191,7 @@ def plan_work(
         deltas=patches.count,
         delta_bytes=patches.download_size,
         delta_made_bytes=_size(new.chunks, patched),
+        delta_step_bytes=patches.stone_size,
         reused_bytes=sum(_size(new.chunks, found.rows) for found in copies),
         kept_bytes=_size(new.chunks, wanted[done[wanted]]),
         peak_extra_bytes=work_size + slack + manifest_size(new.root),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from console.cloning import Clones, can_clone
 from console.drafting import Found, Here, script_of, unproved
 from console.inventory import InstalledFiles, Inventory
 from console.layout import Layout, Mask
+from console.patcher import stone_names
 from console.placement import (
     Location,
     Mode,
@@ -29,7 +31,7 @@ from console.seeds import Seed, SeedReader, first_usable, same_rows
 from console.settings import ConsoleSettings
 from console.staging import staged_name
 from kit.errors import OutOfSpace
-from manifests.delta_plan import Patches, no_patches
+from manifests.delta_plan import Patches, Stones, no_patches
 from manifests.model import U32, Build
 
 RECORDS_SIZE = 64 << 10
@@ -37,6 +39,36 @@ RECORDS_SIZE = 64 << 10
 
 SCRIPT_ROW_SIZE = 128
 """What a chunk that is moved takes in a script, about."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A placement, the rows that earlier attempts brought for it, and what it has no use for."""
+
+    placement: Placement
+    done: Mask
+    unwanted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Try:
+    """What a way comes to."""
+
+    work: Work
+    done: Mask
+    unwanted: tuple[str, ...]
+    free: int
+    """Bytes, once what is unwanted is gone."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it needs."""
+        return self.work.plan.peak_extra_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for it."""
+        return self.size <= self.free
 
 
 @dataclass
@@ -49,8 +81,8 @@ class Ways:
     checkpointed: U32
     """Rows of an earlier attempt at the same build that were made durable."""
     settings: ConsoleSettings
-    choose_deltas: Callable[[Sequence[int]], Patches] = no_patches
-    """Returns the deltas that bring some of the rows it is given."""
+    choose_deltas: Callable[[Sequence[int], Stones], Patches] = no_patches
+    """Returns the deltas that bring some of the rows it is given, by such stepping stones."""
     _needs: dict[Mode, int] = field(default_factory=dict)
 
     def choose(
@@ -58,36 +90,24 @@ class Ways:
     ) -> tuple[Work, Mask]:
         """Return the work of the preferred way there is room for, and the rows that are done.
 
-        If there is room for none, of the one that takes least. What earlier attempts left in
-        ``staging`` and the chosen way has no use for is removed.
+        Where there is room for none with all its stepping stones, the first for which there is
+        with fewer, and more plain chunks. If there is room for none at all, the one that takes
+        least. What earlier attempts left in ``staging`` and the chosen way has no use for is
+        removed.
         """
-        present = staged_files(staging, self.build)
-        best: tuple[Work, Mask] | None = None
-        for placement in self._placements(top, staging):
-            unwanted = list(self._unwanted(staging, present, placement))
-            free = free_size(staging) + taken_size(staging, unwanted)
-            done = self._done_rows(staging, present, placement)
-            work = plan_work(
-                self.build,
-                self.changes,
-                done,
-                seeds,
-                placement=placement,
-                range_size_max=self.settings.range_bytes_max,
-                first_size=first_size,
-                choose=self.choose_deltas,
-            )
-            work = self._with_patching(work, done, top, staging, free=free)
-            size = work.plan.peak_extra_bytes
-            self._needs[placement.mode] = size
-            if best is None or size <= free or size < best[0].plan.peak_extra_bytes:
-                best = work, done
-            if size <= free:
+        best: _Try | None = None
+        attempt = partial(self._try, top=top, staging=staging, seeds=seeds, first_size=first_size)
+        for each in self._tries(attempt, top, staging):
+            mode, size = each.work.plan.mode, each.size
+            self._needs[mode] = min(size, self._needs.get(mode, size))
+            if best is None or each.fits or size < best.size:
+                best = each
+            if each.fits:
                 break
         assert best is not None
-        for name in self._unwanted(staging, present, best[0].placement):
+        for name in best.unwanted:
             staging.remove_file(name)
-        return best
+        return best.work, best.done
 
     def needed(self, plan: Plan) -> str:
         """Return words for what each way that was tried needs."""
@@ -132,6 +152,57 @@ class Ways:
             )
         write_script(staging, script)
         return cost.written_size
+
+    def _tries(
+        self, attempt: Callable[[_Way, Stones], _Try], top: Folder, staging: Folder
+    ) -> Iterator[_Try]:
+        """Yield what can be done, the preferred first.
+
+        To save what is downloaded comes before where it is put: fewer stones are the last resort.
+        """
+        present = staged_files(staging, self.build)
+        ways: list[_Way] = []
+        has_stones = False
+        for placement in self._placements(top, staging):
+            unwanted = tuple(self._unwanted(staging, present, placement))
+            ways.append(_Way(placement, self._done_rows(staging, present, placement), unwanted))
+            found = attempt(ways[-1], Stones())
+            has_stones = has_stones or bool(found.work.patches.stone_size)
+            yield found
+        for way in ways if has_stones else ():
+            without = attempt(way, Stones(room=0))
+            if without.size < without.free:
+                yield attempt(way, Stones(room=without.free - without.size))
+            yield without
+        if any(True for _ in stone_names(staging)):
+            yield from (attempt(way, Stones(room=0, may_use_left=False)) for way in ways)
+
+    def _try(
+        self,
+        way: _Way,
+        stones: Stones,
+        *,
+        top: Folder,
+        staging: Folder,
+        seeds: Sequence[Seed],
+        first_size: int,
+    ) -> _Try:
+        unwanted = way.unwanted
+        if not stones.may_use_left:
+            unwanted += tuple(stone_names(staging))
+        free = free_size(staging) + taken_size(staging, unwanted)
+        work = plan_work(
+            self.build,
+            self.changes,
+            way.done,
+            seeds,
+            placement=way.placement,
+            range_size_max=self.settings.range_bytes_max,
+            first_size=first_size,
+            choose=lambda rows: self.choose_deltas(rows, stones),
+        )
+        work = self._with_patching(work, way.done, top, staging, free=free)
+        return _Try(work, way.done, unwanted, free)
 
     def _placements(self, top: Folder, staging: Folder) -> Iterator[Placement]:
         """Yield what each mode comes to; one that comes to nothing is an overlay."""

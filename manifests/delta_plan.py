@@ -7,7 +7,7 @@ sorted into levels; a level needs only what is here and what the levels before i
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +33,9 @@ some 64 MiB. An honest title has a few for each; what goes beyond is fetched as 
 ROUNDS_MAX = 16
 """Each round drops what does not pay, so that others have more to pay. Two or three are usual; an
 index could be made that drops one in each."""
+
+STONE_SLACK = 4096
+"""What the file of a stepping stone takes beyond its bytes, at most, with blocks of 4 KiB."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,9 @@ class Patches:
         return sum(step.target_size for step in self.steps() if step.is_stone)
 
     @property
-    def stone_count(self) -> int:
-        """Files that these are written to."""
-        return sum(step.is_stone for step in self.steps())
+    def stone_slack(self) -> int:
+        """What the files that these are written to take beyond them, at most."""
+        return sum(step.is_stone for step in self.steps()) * STONE_SLACK
 
     def steps(self) -> Iterator[Step]:
         """Yield every step, level by level."""
@@ -129,7 +132,17 @@ class DeltaRequest:
         return stored[start : start + step.delta.size]
 
 
-def no_patches(_rows: Sequence[int]) -> Patches:
+@dataclass(frozen=True, slots=True)
+class Stones:
+    """Which stepping stones deltas may stand on."""
+
+    room: int | None = None
+    """What fresh ones may take on the disk, in bytes; None for as much as pays."""
+    may_use_left: bool = True
+    """Whether those may be used that an earlier attempt left."""
+
+
+def no_patches(_rows: Sequence[int], _stones: Stones) -> Patches:
     """Choose none."""
     return Patches()
 
@@ -140,6 +153,8 @@ def choose_patches(
     indexes: Sequence[DeltaIndex],
     here: Container[ChunkId],
     stones: Container[bytes] = frozenset(),
+    *,
+    stone_room: int | None = None,
 ) -> Patches:
     """Return the deltas that bring some of ``rows`` for fewer bytes than these chunks take.
 
@@ -149,10 +164,11 @@ def choose_patches(
         indexes: Delta sets, the preferred first.
         here: Chunks that can be read on this console.
         stones: Checks of deltas whose targets an earlier attempt left in staging.
+        stone_room: What stepping stones may take on the disk, in bytes; None for as much as pays.
     """
     if not indexes:
         return Patches()
-    return _Choice(new, rows, indexes, here, stones).patches()
+    return _Choice(new, rows, indexes, here, stones).patches(stone_room)
 
 
 _Key = tuple[int, int]
@@ -181,17 +197,60 @@ class _Choice:
         self._needs: dict[tuple[_Key, int], frozenset[_Key] | None] = {}
         self._needs_left = NEEDS_MAX
         self._heights: dict[_Key, int] = {}
+        self._target_sizes: dict[_Key, int] = {}
 
-    def patches(self) -> Patches:
-        chosen = self._wanted()
+    def patches(self, stone_room: int | None) -> Patches:
+        chosen = self._paying(self._wanted())
+        if stone_room is not None:
+            chosen = self._paying(self._within(stone_room, chosen))
+        return self._sorted(chosen)
+
+    def _paying(self, chosen: dict[_Key, frozenset[_Key]]) -> dict[_Key, frozenset[_Key]]:
+        """Return ``chosen`` without what costs more than it spares."""
         for _ in range(ROUNDS_MAX):
             poor = self._poor(chosen)
             if not poor:
-                return self._sorted(chosen)
+                return chosen
             for key in poor:
                 del chosen[key]
         # What stands on nothing pays by itself: it would have been dropped in the first round.
-        return self._sorted({key: needs for key, needs in chosen.items() if not needs})
+        return {key: needs for key, needs in chosen.items() if not needs}
+
+    def _within(
+        self, room: int, chosen: Mapping[_Key, frozenset[_Key]]
+    ) -> dict[_Key, frozenset[_Key]]:
+        """Return of ``chosen`` those whose stepping stones fit into ``room``.
+
+        Those come first that spare most for each byte of their stones; what several stand on takes
+        of each its part.
+        """
+        uses = Counter(need for needs in chosen.values() for need in needs)
+        parts = {
+            key: sum(self._stone_room(need) / uses[need] for need in needs)
+            for key, needs in chosen.items()
+        }
+        kept = {key: chosen[key] for key, part in parts.items() if not part}
+        taken: set[_Key] = set()
+        costly = [key for key, part in parts.items() if part]
+        for key in sorted(costly, key=lambda key: (-self._spared(key) / parts[key], key)):
+            fresh = chosen[key] - taken
+            size = sum(map(self._stone_room, fresh))
+            if size <= room:
+                room -= size
+                taken |= fresh
+                kept[key] = chosen[key]
+        return kept
+
+    def _stone_room(self, key: _Key) -> int:
+        """Return what a stepping stone takes on the disk: nothing more if it is there."""
+        is_there = self._check(key) in self._stones
+        return 0 if is_there else self._target_size(key) + STONE_SLACK
+
+    def _target_size(self, key: _Key) -> int:
+        if key not in self._target_sizes:
+            index = self._indexes[key[0]]
+            self._target_sizes[key] = int(index.sizes[index.target_rows(key[1])].sum())
+        return self._target_sizes[key]
 
     def _wanted(self) -> dict[_Key, frozenset[_Key]]:
         """Return every possible delta that makes a wanted row, with all deltas it stands on."""
@@ -252,7 +311,7 @@ class _Choice:
 
         What several deltas stand on they pay together, each as much as it spares.
         """
-        spared = {key: self._plain_sizes[key] - self._size(key) for key in chosen}
+        spared = {key: self._spared(key) for key in chosen}
         weights: defaultdict[_Key, int] = defaultdict(int)
         for key, needs in chosen.items():
             for need in needs:
@@ -263,6 +322,10 @@ class _Choice:
             return sum(self._cost(need) * max(spared[key], 1) / weights[need] for need in paid)
 
         return [key for key in chosen if spared[key] <= shares(key)]
+
+    def _spared(self, key: _Key) -> int:
+        """Return how many bytes a delta spares if what it stands on costs nothing."""
+        return self._plain_sizes[key] - self._size(key)
 
     def _cost(self, key: _Key) -> int:
         """Return what a stepping stone costs: nothing if it lies in staging."""

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunks.delta import BASE_SIZE_MAX, DELTA_SIZE_MAX, TARGET_SIZE_MAX
+from manifests.model import Build
 from packager.chunk_source import ChunkSource
 from packager.delta_sources import Sources
 
 ALONE_SIZE_MAX = 8 << 20
 """Plain bytes packed together that have no base: more would not fit the packer's window."""
 
-DENSE_RUN_SIZE_MAX = 2 << 20
-DENSE_BASE_SIZE_MAX = 5 << 20
-"""What looks compressed may unfold to a few times its size, and that has the same limits."""
+DEFLATED_RUN_SIZE_MAX = 2 << 20
+DEFLATED_BASE_SIZE_MAX = 5 << 20
+"""What is deflated may unfold to a few times its size, and that has the same limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,20 @@ class Run:
 def runs_of(old: ChunkSource, new: ChunkSource, sources: Sequence[Sources]) -> Iterator[Run]:
     """Yield runs of rows, whose targets and bases keep to the limits of a delta.
 
-    Rows need not be neighbours: what is packed together is packed better. Two kinds make runs of
-    their own: those that look or are compressed, for one looks into archives only where rows follow
-    each other; and those that have nothing to be made of, for any console can use these.
+    Rows need not be neighbours: what is packed together is packed better. Three kinds make runs of
+    their own: those that are deflated, for one looks into archives only where rows follow each
+    other; those compressed in another way, of which only repeats are found, so that they would but
+    take room from others; and those that have nothing to be made of, for any console can use these.
     """
     dense = _dense_rows(new)
+    deflated = _deflated_rows(new, sources, dense)
     based = [each for each in sources if each.old_rows]
-    plain = [each for each in based if not (dense[each.row] or each.holds_streams)]
-    yield from runs_within(old, new, plain, Limits(TARGET_SIZE_MAX, BASE_SIZE_MAX))
-    compressed = [each for each in based if dense[each.row] or each.holds_streams]
-    limits = Limits(DENSE_RUN_SIZE_MAX, DENSE_BASE_SIZE_MAX, follow_each_other=True)
-    for run in runs_within(old, new, compressed, limits):
+    whole = Limits(TARGET_SIZE_MAX, BASE_SIZE_MAX)
+    for is_dense in (False, True):
+        found = (s for s in based if s.row not in deflated and dense[s.row] == is_dense)
+        yield from runs_within(old, new, found, whole)
+    limits = Limits(DEFLATED_RUN_SIZE_MAX, DEFLATED_BASE_SIZE_MAX, follow_each_other=True)
+    for run in runs_within(old, new, (s for s in based if s.row in deflated), limits):
         yield _with_neighbours(new, run)
     alone = [each for each in sources if not each.old_rows]
     yield from runs_within(old, new, alone, Limits(ALONE_SIZE_MAX, 0))
@@ -92,6 +96,32 @@ def _dense_rows(source: ChunkSource) -> NDArray[np.bool_]:
     chunks = source.build.chunks
     dense: NDArray[np.bool_] = chunks.sizes == chunks.stored_sizes
     return dense
+
+
+def _deflated_rows(
+    new: ChunkSource, sources: Sequence[Sources], dense: NDArray[np.bool_]
+) -> set[int]:
+    """Return the rows that hold deflate streams, or may be the rest of one."""
+    first_of_file = _first_rows(new.build)
+    found = {each.row for each in sources if each.holds_streams}
+    fresh = {each.row for each in sources}
+    for each in sources:
+        before = each.row - 1
+        if before < 0 or not dense[each.row] or each.row in first_of_file:
+            continue
+        # A row that stays was not looked into: a stream may have begun in it.
+        if before in found if before in fresh else dense[before]:
+            found.add(each.row)
+    return found
+
+
+def _first_rows(build: Build) -> set[int]:
+    """Return the rows with which a file begins somewhere."""
+    found: set[int] = set()
+    for shard in build.shards:
+        starts = shard.chunk_starts[: len(shard.occurrences)]
+        found.update(shard.occurrences[np.isin(starts, shard.entry_starts)].tolist())
+    return found
 
 
 def _with_neighbours(new: ChunkSource, run: Run) -> Run:

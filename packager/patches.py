@@ -48,8 +48,9 @@ from packager.published import stored_bundles
 from packager.title_store import TitleStore
 
 SAVED_SIZE_MIN = 4096
-SAVED_PERCENT_MIN = 3
-"""A delta that saves less is not kept: a player's console would work for next to nothing."""
+SAVED_PERCENT_MIN = 1
+"""A delta that saves less is not kept: a player's console would work for next to nothing. Of large
+ones that save two hundredths there are many where a release brings much that is compressed."""
 
 DELTA_MEMORY = 240 << 20
 """What one delta under way takes at most: 24 MiB of base, its suffix array and the match cache."""

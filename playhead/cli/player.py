@@ -277,7 +277,8 @@ def _plan_text(plan: Plan) -> str:
     deltas = ""
     if plan.deltas:
         made = size_text(plan.delta_made_bytes)
-        deltas = f" ({plan.deltas:,} deltas of {size_text(plan.delta_bytes)} make {made})"
+        steps = f", {size_text(plan.delta_step_bytes)} by the way" if plan.delta_step_bytes else ""
+        deltas = f" ({plan.deltas:,} deltas of {size_text(plan.delta_bytes)} make {made}{steps})"
     return (
         f"download {size_text(plan.download_bytes)} by {plan.requests} requests{time}{deltas},"
         f" write {size_text(plan.write_bytes)},"

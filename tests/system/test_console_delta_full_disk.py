@@ -1,4 +1,4 @@
-"""A disk that fills up while deltas are applied. Needs root, to mount one."""
+"""A disk that fills up while deltas are applied, or has no room for them. Needs root, to mount."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from console.platform_api import Console
 from console.progress import Event, Planned
-from kit.errors import OutOfSpace
+from kit.errors import OutOfSpace, Unavailable
+from manifests import locations
 from tests.consoles import console_on, differences
 from tests.delta_publisher import DeltaPublisher, write_version
-from tests.faulty_edge import serving_faulty
+from tests.faulty_edge import Asked, Fault, after, serving_faulty, status
 from tests.pushes import LIVE, TITLE
+
+Trees = list[Path]
 
 pytestmark = [pytest.mark.may_block, pytest.mark.slow]
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """24 MB of memory, mounted as a disk."""
+    """64 MiB of memory, mounted as a disk."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root")
     yield disk
@@ -45,17 +49,24 @@ async def console(publisher: DeltaPublisher) -> AsyncIterator[Console]:
         yield console
 
 
-@pytest.mark.parametrize("leave", [0, 100_000, 1_000_000, 2_500_000, 4_000_000])
-async def test_old_build_stays_intact_and_the_same_command_finishes(
-    publisher: DeltaPublisher, console: Console, disk: Path, tmp_path: Path, leave: int
-) -> None:
-    """Between the first stepping stone and the last file."""
-    game, trees = disk / "game", [tmp_path / f"v{number}" for number in (1, 2, 3)]
+@pytest.fixture
+async def trees(publisher: DeltaPublisher, console: Console, disk: Path, tmp_path: Path) -> Trees:
+    """Three versions are published, with deltas from one to the next; the first is installed."""
+    trees = [tmp_path / f"v{number}" for number in (1, 2, 3)]
     for number, tree in enumerate(trees, start=1):
-        write_version(tree, number)
+        write_version(tree, number, noise_size=10_000_000)
         await publisher.publish(tree, with_deltas=True)
         if number == 1:
-            await console.install(TITLE, game, channel=LIVE)
+            await console.install(TITLE, disk / "game", channel=LIVE)
+    return trees
+
+
+@pytest.mark.parametrize("leave", [0, 100_000, 1_000_000, 2_500_000, 4_000_000])
+async def test_old_build_stays_intact_and_the_same_command_finishes(
+    console: Console, disk: Path, trees: Trees, leave: int
+) -> None:
+    """Between the first stepping stone and the last file."""
+    game = disk / "game"
     ballast = disk / "ballast"
 
     def fill_once_planned(event: Event) -> None:
@@ -72,3 +83,85 @@ async def test_old_build_stays_intact_and_the_same_command_finishes(
     assert report.was_resumed or leave == 0
     assert report.failed_deltas == 0
     assert await differences(trees[-1], game) == []
+
+
+async def test_where_some_stepping_stones_fit_some_are_used(
+    console: Console, disk: Path, trees: Trees
+) -> None:
+    """Their deltas are fetched; for the others plain chunks are."""
+    game = disk / "game"
+    ample = await console.plan(TITLE, game, channel=LIVE)
+    fill(disk, ample.peak_extra_bytes - 1)
+    plan = await console.plan(TITLE, game, channel=LIVE)
+    assert 0 < plan.delta_step_bytes < ample.delta_step_bytes
+    assert 0 < plan.deltas < ample.deltas
+    assert ample.download_bytes < plan.download_bytes < 10_000_000
+    report = await console.update(game)
+    assert report.plan == plan
+    assert report.written_bytes == plan.write_bytes
+    assert await differences(trees[-1], game) == []
+
+
+async def test_where_no_stepping_stone_fits_plain_chunks_are_fetched(
+    console: Console, disk: Path, trees: Trees
+) -> None:
+    game = disk / "game"
+    ample = await console.plan(TITLE, game, channel=LIVE)
+    fill(disk, ample.peak_extra_bytes - ample.delta_step_bytes)
+    plan = await console.plan(TITLE, game, channel=LIVE)
+    assert (plan.deltas, plan.delta_step_bytes) == (0, 0)
+    report = await console.update(game)
+    assert report.plan == plan
+    assert await differences(trees[-1], game) == []
+
+
+async def test_stepping_stones_of_an_earlier_attempt_give_way(
+    publisher: DeltaPublisher, console: Console, disk: Path, trees: Trees
+) -> None:
+    """The disk has become so full that nothing but plain chunks fits, and these without them."""
+    game = disk / "game"
+    publisher.edge.fault = last_step_fails(publisher)
+    with pytest.raises(Unavailable):
+        await console.update(game)
+    publisher.edge.fault = None
+    [staging] = (game / ".playhead" / "staging").iterdir()
+    assert len(list(staging.glob("stone.*"))) > 1
+    easy = await console.plan(TITLE, game, channel=LIVE)
+    fill(disk, easy.peak_extra_bytes - 500_000)
+    report = await console.update(game)
+    assert report.plan.deltas == 0
+    assert await differences(trees[-1], game) == []
+
+
+async def test_disk_that_is_too_small_for_plain_chunks_is_refused(
+    console: Console, disk: Path, trees: Trees
+) -> None:
+    game = disk / "game"
+    fill(disk, 100_000)
+    with pytest.raises(OutOfSpace, match=r"\d+ bytes are needed.* \d+ are free; nothing was"):
+        await console.update(game)
+    assert await differences(trees[0], game) == []
+
+
+def fill(disk: Path, leave: int) -> None:
+    """Put a file on the disk that leaves so many bytes free, and up to a block more."""
+    found = os.statvfs(disk)
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(found.f_bavail * found.f_frsize - leave))
+
+
+def last_step_fails(publisher: DeltaPublisher) -> Fault:
+    """Let the deltas through that make stepping stones, and what no delta brings; nothing else."""
+    [last, _] = [publisher.index(ref) for ref in publisher.head.deltas]
+    last_bundles = {locations.bundle_key(TITLE, bundle.bundle_id) for bundle in last.bundles}
+    deltas, fails = publisher.delta_bundles(), status(503)
+    later_fail = after(1, fails)
+
+    async def answer(request: web.Request, asked: Asked, body: bytes) -> web.StreamResponse | None:
+        if asked.path in last_bundles:
+            return await fails(request, asked, body)
+        if asked.is_bundle and asked.path not in deltas:
+            return await later_fail(request, asked, body)
+        return None
+
+    return answer

@@ -16,6 +16,7 @@ from manifests.delta_index import DeltaIndex, StoredDelta, encode_delta_index, p
 from manifests.delta_plan import (
     DEPTH_MAX,
     REQUEST_SIZE_MAX,
+    STONE_SLACK,
     Patches,
     choose_patches,
     made_by,
@@ -94,19 +95,22 @@ def deltas(draw: st.DrawFn) -> list[Made]:
 worlds = st.lists(deltas(), max_size=3)
 subsets = st.sets(st.sampled_from(OLD))
 marks = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 3)))
+rooms = st.none() | st.integers(0, 20_000)
 
 
-@given(worlds, subsets, st.sets(st.integers(0, 4), min_size=1), marks)
+@given(worlds, subsets, st.sets(st.integers(0, 4), min_size=1), marks, rooms)
 @settings(max_examples=400, deadline=None)
 def test_what_is_chosen_can_be_done_and_pays(
     world: list[list[Made]],
     here: set[ChunkId],
     wanted: set[int],
     left: set[tuple[int, int]],
+    room: int | None,
 ) -> None:
     indexes = [index_of(made, salt) for salt, made in enumerate(world)]
     stones = {check_of(*mark) for mark in left}
-    patches = choose_patches(NEW, sorted(wanted), indexes, here, stones)
+    patches = choose_patches(NEW, sorted(wanted), indexes, here, stones, stone_room=room)
+    assert room is None or patches.stone_size + patches.stone_slack <= room
     check_applicable(patches, here, indexes, stones)
     check_rows(patches, wanted)
     check_requests(patches)
@@ -172,6 +176,24 @@ def test_stepping_stone_is_paid_by_all_that_stand_on_it() -> None:
     patches = choose_patches(NEW, [0, 1, 2], [index_of(makes), stone], {OLD[1]})
     assert [len(level) for level in patches.levels] == [1, 3]
     assert patches.stone_size == PLAIN_SIZE
+
+
+def test_stones_that_spare_most_for_their_room_come_first() -> None:
+    """One that two deltas stand on, and one that a third stands on."""
+    ids = NEW.chunks.all_ids()
+    sizes = (200, 200, 10)
+    makes = index_of(
+        [Made([ids[n]], [OLD[0 if n < 2 else 1]], size) for n, size in enumerate(sizes)]
+    )
+    stones = index_of([Made([OLD[0]], [OLD[2]], 10), Made([OLD[1]], [OLD[2]], 10)], salt=1)
+
+    def rows(room: int | None) -> frozenset[int]:
+        return choose_patches(NEW, [0, 1, 2], [makes, stones], {OLD[2]}, stone_room=room).rows
+
+    one = PLAIN_SIZE + STONE_SLACK
+    assert rows(None) == rows(2 * one) == {0, 1, 2}
+    assert rows(2 * one - 1) == rows(one) == {0, 1}
+    assert rows(one - 1) == rows(0) == set()
 
 
 def test_what_two_sets_bring_is_spared_once() -> None:

@@ -80,8 +80,8 @@ async def test_what_saves_nothing_is_not_kept(tmp_path: Path) -> None:
     assert await stored_objects(storage) == before
 
 
-@pytest.mark.parametrize(("fresh", "count"), [(890_000, 0), (400_000, 1)])
-async def test_a_delta_is_kept_if_it_saves_three_percent(
+@pytest.mark.parametrize(("fresh", "count"), [(896_000, 0), (400_000, 1)])
+async def test_a_delta_is_kept_if_it_saves_one_percent(
     tmp_path: Path, fresh: int, count: int
 ) -> None:
     """Of 900 kB of noise so much is new; nothing but what is old can be saved."""
@@ -122,7 +122,7 @@ async def test_what_has_no_base_is_packed_while_there_is_time(
 
 
 async def test_time_is_counted_over_what_was_done(tmp_path: Path) -> None:
-    large = noise(4, 14_000_000)
+    large = noise(4, 36_000_000)
     storage = await pair(tmp_path, {"a": large}, {"a": sprinkled(large, 1)})
     report = await make(storage, tmp_path, cpu_seconds_max=1e-9)
     assert 0 < report.quick_count < report.count
@@ -148,7 +148,7 @@ async def test_memory_is_bounded_whatever_the_size(tmp_path: Path) -> None:
     child = delta_child(tmp_path / "storage", tmp_path / "cache")
     assert child.returncode == 0, child.stderr
     count, _, peak = map(int, child.stdout.split())
-    assert count > 60
+    assert count > 30
     assert peak < 1 << 30
 
 
