@@ -26,7 +26,7 @@ from chunks.addresses import (
     words_of,
 )
 from chunks.covers import Bytes, Covers
-from chunks.number_columns import Numbers
+from chunks.number_columns import NUMBER_MAX, Numbers
 
 BLOCK_SIZE = 4096
 """Bytes that are of one kind. Half of it gains nothing: programs keep their kinds apart."""
@@ -37,7 +37,7 @@ _CHANGED_MIN = 8
 _AGREED_MIN = 3
 """Fields in a row, by old address, that must have moved alike: two cost as much as they save."""
 
-_POINTER_MIN, _POINTER_MAX = 1 << 12, 1 << 41
+_POINTER_MIN, _POINTER_MAX = 1 << 12, 1 << 40
 """Where programs and their libraries are linked to; smaller numbers are counts and flags."""
 
 _CHANGE_MAX = 1 << 28
@@ -168,18 +168,30 @@ def _learn(
     is_likely = np.abs(shifts) < _CHANGE_MAX
     if kind is Kind.POINTERS:
         is_likely &= (addresses >= _POINTER_MIN) & (addresses < _POINTER_MAX)
-    addresses, shifts = addresses[is_likely], shifts[is_likely]
-    order = np.argsort(addresses, kind="stable")
-    addresses, shifts = addresses[order], shifts[order]
+    addresses, shifts, votes = _elected(addresses[is_likely], shifts[is_likely])
     for agreed in (2, _AGREED_MIN):  # outliers first: they part what agrees
         starts, sizes = _runs(shifts)
-        keep = np.repeat(sizes >= agreed, sizes)
-        addresses, shifts = addresses[keep], shifts[keep]
+        keep = np.repeat(np.add.reduceat(votes, starts) >= agreed, sizes) if len(starts) else starts
+        addresses, shifts, votes = addresses[keep], shifts[keep], votes[keep]
     starts, _ = _runs(shifts)
     if not len(starts):
         return ShiftTable(starts, starts)
-    keys, first = np.unique(addresses[starts], return_index=True)
-    return ShiftTable(np.append(keys, addresses[-1] + 1), shifts[starts[first]])
+    return ShiftTable(np.append(addresses[starts], addresses[-1] + 1), shifts[starts])
+
+
+def _elected(addresses: Numbers, shifts: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Return each address once, in order, with the shift most fields say, and how many do."""
+    order = np.lexsort((shifts, addresses))
+    addresses, shifts = addresses[order], shifts[order]
+    is_new = np.ones(len(order), np.bool_)
+    is_new[1:] = (addresses[1:] != addresses[:-1]) | (shifts[1:] != shifts[:-1])
+    rows = np.flatnonzero(is_new)
+    votes = np.diff(rows, append=len(order))
+    addresses, shifts = addresses[rows], shifts[rows]
+    order = np.lexsort((votes, addresses))
+    is_last = np.diff(addresses, append=NUMBER_MAX) > 0
+    chosen = order[is_last]
+    return addresses[chosen], shifts[chosen], votes[chosen]
 
 
 def _shifts(target: Bytes, kind: Kind, fields: Fields) -> Numbers:
