@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunks.addresses import (
+    DISTANCE_MAX,
     IS_RELATIVE,
     SECTION_SIZE_MAX,
     Fields,
@@ -21,6 +22,7 @@ from chunks.addresses import (
     Section,
     ShiftTable,
     code_fields,
+    corrections,
     field_size,
     fields_of,
     words_of,
@@ -40,7 +42,7 @@ _AGREED_MIN = 3
 _POINTER_MIN, _POINTER_MAX = 1 << 12, 1 << 40
 """Where programs and their libraries are linked to; smaller numbers are counts and flags."""
 
-_CHANGE_MAX = 1 << 28
+_CHANGE_MAX = 1 << 24
 """Nothing in a program moves as far: what seems to is no address."""
 
 _PROGRAM_STARTS = (b"\x7fELF", b"MZ\x90\0\3\0")
@@ -72,8 +74,9 @@ def find_addresses(target: Bytes, made: Bytes, covers: Covers) -> Foresight:
     for _, group in groupby(areas, key=lambda area: (area.program, area.kind)):
         sections = [part for area in group for part in _parts(area, len(found.tables))]
         table = _learn(target, made, covers, sections)
-        if len(table.shifts):
-            found.sections.extend(sections)
+        better = [each for each in sections if _gain(target, made, covers, each, table) > 0]
+        if better:
+            found.sections.extend(better)
             found.tables.append(table)
     found.sections.sort(key=lambda section: section.start)
     return found
@@ -145,7 +148,7 @@ def _changed(new: Bytes, old: Bytes, kind: Kind, phase: int) -> Numbers:
         case Kind.POINTERS:
             is_address = (values >= _POINTER_MIN) & (values < _POINTER_MAX)
         case Kind.DISTANCES:
-            is_address = (values < 0) & (new_values < 0)
+            is_address = (values < 0) & (values >= -DISTANCE_MAX) & (new_values < 0)
         case _:  # in pairs: what stands two before moved alike
             is_address = np.abs(values) >= _POINTER_MIN
             is_address[2:] &= changes[2:] == changes[:-2]
@@ -192,6 +195,17 @@ def _elected(addresses: Numbers, shifts: Numbers) -> tuple[Numbers, Numbers, Num
     is_last = np.diff(addresses, append=NUMBER_MAX) > 0
     chosen = order[is_last]
     return addresses[chosen], shifts[chosen], votes[chosen]
+
+
+def _gain(
+    target: Bytes, made: Bytes, covers: Covers, section: Section, table: ShiftTable
+) -> int:
+    """Return how many fields of ``section`` the table corrects, less those it spoils."""
+    corrected = corrections(made, covers, section, table)
+    words, right = words_of(made, section.kind), words_of(target, section.kind)
+    wanted = right[corrected.positions]
+    is_right, was_right = corrected.values == wanted, words[corrected.positions] == wanted
+    return int(np.count_nonzero(is_right)) - int(np.count_nonzero(was_right))
 
 
 def _shifts(target: Bytes, kind: Kind, fields: Fields) -> Numbers:

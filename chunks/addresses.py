@@ -28,6 +28,9 @@ SECTION_SIZE_MAX = 256 << 10
 _FAR = 8
 """Highest byte of a jump, up or down: no program has more than 128 MiB of code."""
 
+DISTANCE_MAX = 1 << 28
+"""Up to here a negative number of 32 bits may be a distance. Most others are floats or code."""
+
 _OPCODES = np.zeros(256, np.bool_)
 _OPCODES[
     list(
@@ -89,20 +92,36 @@ class Fields:
     lags: Numbers
 
 
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What fields at ``positions`` should hold, as wide as they are."""
+
+    positions: Numbers
+    values: NDArray[np.signedinteger[Any]]
+
+
 def foresee(
     made: Bytes, covers: Covers, sections: Sequence[Section], tables: Sequence[ShiftTable]
 ) -> None:
     """Correct in place every field of ``sections`` that its table knows the address of."""
     for section in sections:
-        table = tables[section.table]
-        fields = fields_of(made, covers, section)
-        rows = table.rows_of(fields.addresses)
-        known = np.flatnonzero((rows >= 0) & (rows < len(table.shifts)))
-        changes = table.shifts[rows[known]]
-        if section.kind in IS_RELATIVE:
-            changes += fields.lags[known]
-        words = words_of(made, section.kind)
-        words[fields.positions[known]] = (fields.values[known] + changes).astype(words.dtype)
+        corrected = corrections(made, covers, section, tables[section.table])
+        words_of(made, section.kind)[corrected.positions] = corrected.values
+
+
+def corrections(
+    made: Bytes, covers: Covers, section: Section, table: ShiftTable
+) -> Corrections:
+    """Return the fields that ``table`` knows the address of, as they should be."""
+    fields = fields_of(made, covers, section)
+    rows = table.rows_of(fields.addresses)
+    known = np.flatnonzero((rows >= 0) & (rows < len(table.shifts)))
+    values = fields.values[known] + table.shifts[rows[known]]
+    if section.kind in IS_RELATIVE:
+        values += fields.lags[known]
+    return Corrections(
+        fields.positions[known], values.astype(words_of(made, section.kind).dtype)
+    )
 
 
 def fields_of(made: Bytes, covers: Covers, section: Section) -> Fields:
@@ -124,7 +143,7 @@ def fields_of(made: Bytes, covers: Covers, section: Section) -> Fields:
     lags = np.repeat(covers.lags[first:last], counts)[is_whole]
     values = words_of(made, kind)[positions].astype(np.int64)
     if kind is Kind.DISTANCES:
-        is_back = values < 0
+        is_back = (values < 0) & (values >= -DISTANCE_MAX)
         positions, values, lags = positions[is_back], values[is_back], lags[is_back]
     match kind:
         case Kind.CODE:
