@@ -68,7 +68,7 @@ class _Area:
 
 
 def find_addresses(target: Bytes, made: Bytes, covers: Covers) -> Foresight:
-    """Return how to correct ``made``, what covers copy and what they lack, to be like ``target``."""
+    """Return how to correct ``made``, copied by covers and filled up, to be like ``target``."""
     found = Foresight([], [])
     areas = sorted(_areas(target, made), key=lambda area: (area.program, area.kind))
     for _, group in groupby(areas, key=lambda area: (area.program, area.kind)):
@@ -136,7 +136,9 @@ def _changed(new: Bytes, old: Bytes, kind: Kind, phase: int) -> Numbers:
     """Return where fields would have changed as addresses do, were all of one kind and phase."""
     if kind is Kind.CODE:
         positions = code_fields(old)
-        return positions[words_of(new, kind)[positions] != words_of(old, kind)[positions]]
+        is_changed = words_of(new, kind)[positions] != words_of(old, kind)[positions]
+        changed: Numbers = positions[is_changed]
+        return changed
     size = field_size(kind)
     end = phase + (len(new) - phase) // size * size
     after, before = (content[phase:end].view(f"<i{size}") for content in (new, old))
@@ -152,7 +154,8 @@ def _changed(new: Bytes, old: Bytes, kind: Kind, phase: int) -> Numbers:
         case _:  # in pairs: what stands two before moved alike
             is_address = np.abs(values) >= _POINTER_MIN
             is_address[2:] &= changes[2:] == changes[:-2]
-    return rows[is_near & is_address] * size + phase
+    changed = rows[is_near & is_address] * size + phase
+    return changed
 
 
 def _parts(area: _Area, table: int) -> Iterator[Section]:
@@ -160,9 +163,7 @@ def _parts(area: _Area, table: int) -> Iterator[Section]:
         yield Section(start, min(start + SECTION_SIZE_MAX, area.end), area.kind, table)
 
 
-def _learn(
-    target: Bytes, made: Bytes, covers: Covers, sections: Sequence[Section]
-) -> ShiftTable:
+def _learn(target: Bytes, made: Bytes, covers: Covers, sections: Sequence[Section]) -> ShiftTable:
     """Return how far what stood at which address moved, as most fields that point there say."""
     kind = sections[0].kind
     fields = [fields_of(made, covers, section) for section in sections]
@@ -197,9 +198,7 @@ def _elected(addresses: Numbers, shifts: Numbers) -> tuple[Numbers, Numbers, Num
     return addresses[chosen], shifts[chosen], votes[chosen]
 
 
-def _gain(
-    target: Bytes, made: Bytes, covers: Covers, section: Section, table: ShiftTable
-) -> int:
+def _gain(target: Bytes, made: Bytes, covers: Covers, section: Section, table: ShiftTable) -> int:
     """Return how many fields of ``section`` the table corrects, less those it spoils."""
     corrected = corrections(made, covers, section, table)
     words, right = words_of(made, section.kind), words_of(target, section.kind)

@@ -5,8 +5,8 @@ changes: thousands of fields, none of them news. What stood at one old address h
 a **shift table** says, once, how far what is at which address moved; and **sections** say where
 fields lie that hold addresses. The copied bytes are corrected by both before anything else is.
 
-Nothing here knows a file format. Which fields there are is a rule about bytes (:class:`Kind`), what
-they point to a number; a field that is none is corrected wrongly, and costs what it would have saved.
+Nothing here knows a file format. Which fields there are is a rule about bytes (:class:`Kind`),
+what they point to a number; one that is none is corrected wrongly, and costs what it would save.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _OPCODES = np.zeros(256, np.bool_)
 _OPCODES[
     list(
         bytes.fromhex(
-            "01 03 09 0b 10 11 12 13 14 16 21 23 28 29 2b 2e 2f 33 38 39 3a 3b 51 54 57 58 59 5a 5c 5e"
-            "62 63 6c 6e 6f 7e 7f 80 81 83 84 85 88 89 8a 8b 8d af b6 b7 be bf c6 c7 d4 d6 db eb ef f6"
-            "f7 fa fe ff"
+            "01 03 09 0b 10 11 12 13 14 16 21 23 28 29 2b 2e 2f 33 38 39 3a 3b 51 54"
+            "57 58 59 5a 5c 5e 62 63 6c 6e 6f 7e 7f 80 81 83 84 85 88 89 8a 8b 8d af"
+            "b6 b7 be bf c6 c7 d4 d6 db eb ef f6 f7 fa fe ff"
         )
     )
 ] = True
@@ -54,7 +54,7 @@ class Kind(IntEnum):
     OFFSETS = 2
     """32 bits, the address less something that stays: unwinding and exception tables."""
     DISTANCES = 3
-    """32 bits, the address less the field's own, below zero: frame descriptions, tables of jumps."""
+    """32 bits, the address less the field's own, below zero: frames, tables of jumps."""
 
 
 IS_RELATIVE = {Kind.CODE, Kind.DISTANCES}
@@ -84,7 +84,7 @@ class ShiftTable:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Where fields of one section lie, what they hold, to which address they point, and their lag."""
+    """Where fields lie, what they hold, to which address they point, and their cover's lag."""
 
     positions: Numbers
     values: Numbers
@@ -109,9 +109,7 @@ def foresee(
         words_of(made, section.kind)[corrected.positions] = corrected.values
 
 
-def corrections(
-    made: Bytes, covers: Covers, section: Section, table: ShiftTable
-) -> Corrections:
+def corrections(made: Bytes, covers: Covers, section: Section, table: ShiftTable) -> Corrections:
     """Return the fields that ``table`` knows the address of, as they should be."""
     fields = fields_of(made, covers, section)
     rows = table.rows_of(fields.addresses)
@@ -119,9 +117,7 @@ def corrections(
     values = fields.values[known] + table.shifts[rows[known]]
     if section.kind in IS_RELATIVE:
         values += fields.lags[known]
-    return Corrections(
-        fields.positions[known], values.astype(words_of(made, section.kind).dtype)
-    )
+    return Corrections(fields.positions[known], values.astype(words_of(made, section.kind).dtype))
 
 
 def fields_of(made: Bytes, covers: Covers, section: Section) -> Fields:

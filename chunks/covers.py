@@ -1,6 +1,6 @@
 """Which spans of a target lie where in its base, a little changed; the rest is new.
 
-A **cover** says that target bytes ``[start, end)`` resemble the base's ``[start + lag, end + lag)``.
+A **cover** says that target ``[start, end)`` resembles the base's ``[start + lag, end + lag)``.
 """
 
 from __future__ import annotations

@@ -45,7 +45,11 @@ def decode_columns(encoded: NDArray[np.uint8], counts: Sequence[int]) -> list[Nu
     """
     count = sum(counts)
     lasts = np.flatnonzero(encoded < 0x80)
-    if len(lasts) != count or (count and lasts[-1] != len(encoded) - 1) or (not count and len(encoded)):
+    if (
+        len(lasts) != count
+        or (count and lasts[-1] != len(encoded) - 1)
+        or (not count and len(encoded))
+    ):
         raise FormatError(f"a delta has {len(lasts)} numbers instead of {count}")
     sizes = np.diff(lasts, prepend=-1)
     if count and sizes.max() > BYTES_MAX:

@@ -1,4 +1,4 @@
-"""The layout of a ``relinked`` difference (``docs/format/deltas.md``): written, and read in distrust.
+"""The layout of a ``relinked`` difference (``docs/format/deltas.md``), read in distrust.
 
 A target is made in four steps: covers copy from the base, literals fill the holes, addresses are
 foreseen (``addresses.py``), and what is still wrong gets differences added.
@@ -60,7 +60,11 @@ def encode_relinked(target: Bytes, base: Bytes, covers: Covers) -> bytes | None:
     if shift_count > SHIFTS_MAX or len(runs.starts) > RUNS_MAX:
         return None
     numbers = encode_columns(
-        [*_cover_columns(covers), *_foresight_columns(found), *_span_columns(runs.starts, runs.ends)]
+        [
+            *_cover_columns(covers),
+            *_foresight_columns(found),
+            *_span_columns(runs.starts, runs.ends),
+        ]
     )
     header = _HEADER.pack(
         len(covers),
@@ -125,7 +129,7 @@ def _runs_of(differences: Bytes) -> _Runs:
 
 
 def _add(made: Bytes, runs: _Runs) -> None:
-    """Add differences to ``made``, some runs at a time: an index of bytes takes eight times them."""
+    """Add differences to ``made``, some runs at a time: an index takes eight bytes for one."""
     at = 0
     for first in range(0, len(runs.starts), _BATCH):
         starts, ends = runs.starts[first : first + _BATCH], runs.ends[first : first + _BATCH]
@@ -196,7 +200,9 @@ def _read_sections(
     if len(tables) and tables.max() >= table_count:
         raise FormatError("a delta has a section without a table")
     columns = (starts.tolist(), ends.tolist(), kinds.tolist(), tables.tolist())
-    return [Section(start, end, Kind(kind), of) for start, end, kind, of in zip(*columns, strict=True)]
+    return [
+        Section(start, end, Kind(kind), of) for start, end, kind, of in zip(*columns, strict=True)
+    ]
 
 
 def _read_tables(counts: Numbers, key_steps: Numbers, shift_steps: Numbers) -> list[ShiftTable]:
