@@ -16,6 +16,7 @@ from chunks.delta import Effort, Method, apply_delta, make_delta
 from chunks.number_columns import NUMBER_MAX, decode_columns, encode_columns
 from chunks.relinked import apply_relinked, encode_relinked
 from kit.errors import FormatError
+from tests.conformance.relinked_reader import from_relinked
 from tests.deltas import hdiff_of, likeness
 
 FUNCTION_COUNT = 600
@@ -53,6 +54,14 @@ def test_a_program_linked_again_takes_half_of_what_its_changed_bytes_take() -> N
     plain = plain_of(TARGET, BASE)
     assert plain is not None
     assert len(plain) * 2 < len(hdiff_of(BASE, TARGET))
+
+
+@pytest.mark.parametrize("grown", [{3}, {70, 200, 410}, set(range(0, 600, 40))])
+def test_a_reader_made_from_the_specification_makes_the_same(grown: set[int]) -> None:
+    target = program(frozenset(grown))
+    plain = plain_of(target, BASE)
+    assert plain is not None
+    assert from_relinked(plain, BASE, len(target)) == target
 
 
 def test_where_no_address_changed_there_is_nothing_to_foresee() -> None:
