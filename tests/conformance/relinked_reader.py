@@ -29,7 +29,8 @@ def unfold(number: int) -> int:
     return -(number + 1) // 2 if number % 2 else number // 2
 
 
-def spans(gaps: list[int], sizes: list[int], size: int) -> list[tuple[int, int]]:
+def spans(columns: list[list[int]], size: int) -> list[tuple[int, int]]:
+    gaps, sizes = columns
     ends = list(accumulate(g + s for g, s in zip(gaps, sizes, strict=True)))
     check(all(sizes) and (not ends or ends[-1] <= size), "a span is empty or ends behind")
     return [(end - s, end) for end, s in zip(ends, sizes, strict=True)]
@@ -65,7 +66,7 @@ def from_relinked(plain: bytes, base: bytes, size: int) -> bytes:
     check(not every, "numbers are left over")
     differences, literals = plain[28 + n : 28 + n + d], plain[28 + n + d :]
     lags = list(accumulate(map(unfold, columns[2])))
-    covers = list(zip(spans(*columns[:2], size), lags, strict=True))
+    covers = list(zip(spans(columns[:2], size), lags, strict=True))
     made, at = bytearray(), 0
     for (start, end), lag in covers:
         check(start + lag >= 0 and end + lag <= len(base), "out of the base")
@@ -83,7 +84,7 @@ def from_relinked(plain: bytes, base: bytes, size: int) -> bytes:
         tables.append(list(zip(mine, mine[1:], shifts, strict=False)))
         shifts = shifts[count:]
     check(not keys and not shifts, "tables do not add up")
-    for (start, end), kind, of in zip(spans(*columns[3:5], size), *columns[5:7], strict=True):
+    for (start, end), kind, of in zip(spans(columns[3:5], size), *columns[5:7], strict=True):
         check(end - start <= 262144 and kind < 4 and of < g, "a section's size, kind or table")
         width = 8 if kind == 1 else 4
         for p in list(fields(bytes(made), start, end, kind)):
@@ -97,7 +98,7 @@ def from_relinked(plain: bytes, base: bytes, size: int) -> bytes:
                 v += moved[0] + (lag_of[0] if kind in (0, 3) else 0)
                 made[p : p + width] = (v % 256**width).to_bytes(width, "little")
     used = 0
-    for start, end in spans(*columns[10:], size):
+    for start, end in spans(columns[10:], size):
         for at in range(start, end):
             check(used < d, "differences are missing")
             made[at] = (made[at] + differences[used]) % 256
