@@ -1,10 +1,12 @@
 """Make a run of chunks from old bytes: a delta, applied without trusting a word it says of itself.
 
 A delta turns ``base``, the plain bytes of some old chunks end to end, into ``target``, the plain
-bytes of some new ones. Four methods (``docs/format/deltas.md``), for different kinds of likeness:
+bytes of some new ones. Methods (``docs/format/deltas.md``) for different kinds of likeness:
 
 * ``HDIFF`` finds bytes that moved *and* changed a little everywhere, as when a program is built
   again and its addresses shift.
+* ``RELINKED`` does the same and foresees how the addresses in a program shift (``relinked.py``):
+  it takes half as much.
 * ``BSDIFF`` does the same by another search; it is slow and sometimes better on small windows.
 * ``ZSTD`` finds exact repeats of the base, a few bytes long or more. It is the quick one.
 * ``LZMA`` needs no base: bytes that are truly new, packed harder than a push has time for.
@@ -23,9 +25,12 @@ from itertools import chain
 
 import bsdiff4.core
 import hdiffpatch
+import numpy as np
 from backports import zstd
 
 from chunks.archives import fold, parse_folds, parse_recipe, unfold
+from chunks.covers import covers_of_hdiff
+from chunks.relinked import apply_relinked, encode_relinked
 from chunks.unfolding import plan_unfolding
 from kit.buffers import Buffer
 from kit.errors import FormatError
@@ -35,7 +40,8 @@ TARGET_SIZE_MAX = 16 << 20
 takes 4 % less than with 8 MiB, and only 1 % more than with 32."""
 
 BASE_SIZE_MAX = 24 << 20
-"""Plain bytes of a base. A console holds it, what the delta opens to, and what it makes: 56 MiB."""
+"""Plain bytes of a base. A console holds it, what the delta opens to, and what it makes, twice if
+addresses are corrected: 72 MiB."""
 
 DELTA_SIZE_MAX = 8 << 20
 """Of a payload. What takes more, of bytes this new, is as well fetched as plain chunks."""
@@ -88,6 +94,7 @@ class Method(IntEnum):
     BSDIFF = 2
     LZMA = 3
     UNFOLDED = 4
+    RELINKED = 5
 
 
 class Effort(Enum):
@@ -154,8 +161,8 @@ def _candidates(target: bytes, base: bytes, effort: Effort) -> Iterator[tuple[Me
         yield Method.ZSTD, _zstd(target, base, QUICK_LEVEL)
         return
     if base:
-        difference = _hdiff(target, base)
-        yield Method.HDIFF, difference
+        method, difference = _searched(target, base)
+        yield method, difference
         if len(target) <= SMALL_TARGET_SIZE:
             yield Method.BSDIFF, _bsdiff(target, base)
         if len(difference) * 2 < len(target):
@@ -243,8 +250,20 @@ def _prefix(base: bytes) -> tuple[zstd.ZstdDict, int] | None:
     return zstd.ZstdDict(base, is_raw=True).as_prefix if len(base) >= 8 else None
 
 
-def _hdiff(target: bytes, base: bytes) -> bytes:
-    return _framed(hdiffpatch.diff(base, target, None, validate=False))
+def _searched(target: bytes, base: bytes) -> tuple[Method, bytes]:
+    """Return what a search for changed copies finds, with addresses foreseen if that is shorter."""
+    plain = hdiffpatch.diff(base, target, None, validate=False)
+    covers = covers_of_hdiff(plain)
+    relinked = encode_relinked(
+        np.frombuffer(target, np.uint8), np.frombuffer(base, np.uint8), covers
+    )
+    if relinked is not None and len(relinked) * 10 < len(plain) * 9:
+        return Method.RELINKED, _framed(relinked)
+    return Method.HDIFF, _framed(plain)
+
+
+def _from_relinked(payload: bytes, base: bytes, size: int) -> bytes:
+    return apply_relinked(_unframed(payload, size), base, size)
 
 
 def _from_hdiff(payload: bytes, base: bytes, size: int) -> bytes:
@@ -371,4 +390,5 @@ _APPLY: dict[Method, Callable[[bytes, bytes, int], bytes]] = {
     Method.BSDIFF: _from_bsdiff,
     Method.LZMA: _from_lzma,
     Method.UNFOLDED: _from_unfolded,
+    Method.RELINKED: _from_relinked,
 }

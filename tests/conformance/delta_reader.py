@@ -15,6 +15,7 @@ import zstandard
 from blake3 import blake3
 
 from tests.conformance.reader import MIB, check, named, unpack
+from tests.conformance.relinked_reader import from_relinked
 
 PACKED: list[dict[str, Any]] = [
     {"id": lzma.FILTER_LZMA2, "dict_size": 8 * MIB, "lc": 3, "lp": 0, "pb": 0}
@@ -106,7 +107,8 @@ def made_of(delta: Delta, raw: bytes, have: dict[bytes, bytes]) -> Iterator[tupl
 
 def apply(method: int, payload: bytes, base: bytes, size: int) -> bytes:
     """deltas.md, "Delta"."""
-    made = (from_zstd, from_hdiff, from_bsdiff, from_lzma)[method](payload, base, size)
+    methods = {0: from_zstd, 1: from_hdiff, 2: from_bsdiff, 3: from_lzma, 5: relinked}
+    made = methods[method](payload, base, size)
     check(len(made) == size, "another size")
     return made
 
@@ -143,6 +145,10 @@ def from_hdiff(payload: bytes, base: bytes, size: int) -> bytes:
     check(numbers[:2] == [size, len(base)], "for another base or target")
     check(not any(numbers[4::2]) and at + sum(numbers[3::2]) == len(plain), "other parts")
     return hdiffpatch.apply(base, plain)
+
+
+def relinked(payload: bytes, base: bytes, size: int) -> bytes:
+    return from_relinked(framed(payload, size), base, size)
 
 
 def from_bsdiff(payload: bytes, base: bytes, size: int) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import random
 import resource
+import struct
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ SEEDS = [
     + bsdiff_of([(4000, 0, 0), (1000, len(TARGET) - 5000, 0)], bytes(5000), TARGET[5000:]),
     bytes([Method.ZSTD]) + b"\x28\xb5\x2f\xfd",
     bytes([Method.LZMA]) + b"\1\0\2abc\0",
+    bytes([Method.RELINKED]) + struct.pack("<7I", 0, 0, 0, 0, 0, 0, 0) + TARGET,
 ]
 
 
@@ -38,7 +40,7 @@ def apply_one(raw: bytes) -> None:
     if not raw:
         return
     method, inside = Method(raw[0] % len(Method)), raw[1:]
-    is_packed = method in {Method.HDIFF, Method.BSDIFF}
+    is_packed = method in {Method.HDIFF, Method.BSDIFF, Method.RELINKED}
     payload = framed(inside) if is_packed else inside
     try:
         made = apply_delta(method, payload, b"" if method is Method.LZMA else BASE, len(TARGET))

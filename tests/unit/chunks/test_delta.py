@@ -92,6 +92,22 @@ def unfolded_of(base_words: bytes, words: bytes) -> tuple[bytes, bytes, bytes]:
     return sizes + packed + inner, base, target
 
 
+def relinked_plain() -> tuple[bytes, bytes, bytes]:
+    """Seven new bytes before a call, whose callee moved by twelve; the last byte one more."""
+    base = b"a" * 40 + b"\xe8" + struct.pack("<i", 10) + b"b" * 20
+    target = b"fresh.." + base[:41] + struct.pack("<i", 10 + 12 - 7) + b"b" * 19 + b"c"
+    address = (7 + 41) + 4 - 7 + 10
+    numbers = varints(
+        *(7, len(base), 2 * 7 - 1),  # a cover
+        *(7, len(base), 0, 0),  # a section of code
+        *(1, 2 * address, 2, 2 * 12),  # a table
+        *(len(target) - 1, 1),  # a run
+    )
+    header = struct.pack("<7I", 1, 1, 1, 1, 1, len(numbers), 1)
+    return header + numbers + b"\1" + b"fresh..", base, target
+
+
+RELINKED, RELINKED_BASE, RELINKED_TARGET = relinked_plain()
 SOUND = {
     Method.ZSTD: (zstd_of(TARGET, BASE), BASE, TARGET),
     Method.HDIFF: (framed(hdiff_of(BASE, TARGET)), BASE, TARGET),
@@ -102,6 +118,7 @@ SOUND = {
     ),
     Method.LZMA: (lzma2_of(TARGET), b"", TARGET),
     Method.UNFOLDED: unfolded_of(WORDS, OTHER_WORDS),
+    Method.RELINKED: (framed(RELINKED), RELINKED_BASE, RELINKED_TARGET),
 }
 """By method: payload, base and target, none of them written by the code under test."""
 
@@ -125,7 +142,7 @@ def test_the_best_delta_of_shifted_numbers_is_a_fraction_of_the_quick_one() -> N
     base, target = likeness(3, 300_000)
     quick, best = (make_delta(target, base, effort) for effort in (Effort.QUICK, Effort.BEST))
     assert quick.method is Method.ZSTD
-    assert best.method in {Method.HDIFF, Method.BSDIFF}
+    assert best.method in {Method.HDIFF, Method.BSDIFF, Method.RELINKED}
     assert len(best.payload) * 2 < len(quick.payload)
 
 
@@ -369,6 +386,7 @@ INSIDES: dict[Method, Callable[[bytes], bytes]] = {
     Method.BSDIFF: framed,
     Method.LZMA: bytes,
     Method.UNFOLDED: bytes,
+    Method.RELINKED: framed,
 }
 PLAIN = {
     Method.ZSTD: SOUND[Method.ZSTD][0],
@@ -376,6 +394,7 @@ PLAIN = {
     Method.BSDIFF: bsdiff_of(STEPS, bytes(5000), bytes(1000)),
     Method.LZMA: lzma.compress(TARGET, lzma.FORMAT_RAW, filters=FILTERS),
     Method.UNFOLDED: SOUND[Method.UNFOLDED][0],
+    Method.RELINKED: RELINKED,
 }
 NUMBERS = [
     0,

@@ -149,7 +149,7 @@ BROKEN = {
         "impossible size",
     ),
     "chunk twice": (replace(GOOD, ids=(b"a" * 16,) * 2 + tuple(GOOD.ids[2:])), "a chunk twice"),
-    "method": (replace(GOOD, methods=(1, 0, 5)), "unknown method"),
+    "method": (replace(GOOD, methods=(1, 0, 6)), "unknown method"),
     "method 255": (replace(GOOD, methods=(255, 0, 3)), "unknown method"),
     "delta that makes nothing": (replace(GOOD, targets=(3, 0, 1)), "do not add up"),
     "a use too few": (replace(GOOD, bases=(1, 1, 1)), "do not add up"),
