@@ -88,7 +88,7 @@ async def follow(
         old: What the console has.
         new: What it shall have.
         base: Counter of the release that ``old`` is.
-        at: Counter of the release where the way is taken up: it leads there by what is in ``first``.
+        at: Counter of the release that the first of ``refs`` to be followed leads to.
         first: The last step, if that is taken already; no head names it yet.
 
     Raises:

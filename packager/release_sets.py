@@ -58,7 +58,7 @@ async def make_sets(
     making: Making,
     known: Sequence[DeltaSet] = (),
 ) -> AsyncIterator[SetOutcome]:
-    """Yield the sets that lead to ``new``, each once it is stored: from ``since``, then from before.
+    """Yield the sets that lead to ``new``, each once it is stored: that from ``since`` first.
 
     Args:
         store: The title's objects.

@@ -200,7 +200,7 @@ async def _add(
             on_progress=DeltasOnBar(bar).show,
         )
         async for report in making:
-            found.append(report)
+            found += [report]
 
 
 class DeltasOnBar:

@@ -98,9 +98,10 @@ def test_delta_sets_are_made_listed_and_judged(platform: Platform, tmp_path: Pat
         pushed = platform.type("push", tmp_path / version, "--no-deltas", *words).last_json()
         assert pushed["deltas"] is None
     for base, target in (("1", "2"), ("2", "3")):
-        made = platform.type("deltas", "add", "game", "--from", base, "--to", target, "--json")
-        assert [each["count"] > 0 for each in made.last_json()] == [True]
-    again = platform.type("deltas", "add", "game", "--json").last_json()
+        words = ["--from", base, "--to", target, "--json"]
+        made: Any = platform.type("deltas", "add", "game", *words).last_json()
+        assert [each["count"] > 0 for each in made] == [True]
+    again: Any = platform.type("deltas", "add", "game", "--json").last_json()
     assert [(each["base"], each["was_there"]) for each in again] == [(2, True), (1, False)]
     assert again[1]["omitted"]["reason"] == "few-stones"
     sets: Any = platform.type("deltas", "list", "game", "--json").last_json()
