@@ -18,7 +18,6 @@ from benchmarks.peers import PEERS, Figure
 from benchmarks.table import parser, show
 from benchmarks.updates import (
     ChainUpdate,
-    Making,
     PairUpdate,
     Update,
     kept,
@@ -231,7 +230,7 @@ def _chains(chains: dict[str, ChainUpdate]) -> list[list[str]]:
 
 
 CHAIN_NOTES = [
-    "a console that skipped a release; everything received counts, but for the deltas and their CPU",
+    "a console that skipped a release; received: everything, of whatever kind",
     "deltas for it: those that lead from there; what is borrowed of other sets takes no CPU",
 ]
 

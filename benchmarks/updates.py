@@ -102,12 +102,11 @@ def update_chain(scratch: Path, builds: Sequence[Path], say: Callable[[str], Non
         by_default_making = _making(stage, made)
     stage = _stage(scratch / "in steps", say)
     with stage.serving():
-        for number, build in enumerate(builds):
+        stage.push(first, "1", "--no-deltas")
+        late, last = (_install(stage, name) for name in ("late", "last"))
+        for number, build in enumerate(later, start=1):
             stage.push(build, str(number + 1), "--no-deltas")
-            if number == 0:
-                late, last = (_install(stage, name) for name in ("late", "last"))
-            else:
-                _add(stage, number, number + 1)
+            _add(stage, number, number + 1)
         chained = _update(stage, late, later[-1])
         dedicated_making = _making(stage, _add(stage, 1, len(builds)))
         dedicated = _update(stage, last, later[-1])

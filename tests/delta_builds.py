@@ -38,6 +38,14 @@ def sprinkled(content: bytes, seed: int, every: int = 20_000) -> bytes:
     return bytes(changed)
 
 
+def recompiled(content: bytes, version: int, every: int = 400) -> bytes:
+    """Change the same addresses in every version, each time to other ones."""
+    changed = bytearray(content)
+    for at in range(every // 2, len(changed) - 4, every):
+        changed[at : at + 3] = random.Random(version * len(content) + at).randbytes(3)
+    return bytes(changed) if version else content
+
+
 def write_files(folder: Path, files: Files) -> Path:
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
