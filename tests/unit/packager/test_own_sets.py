@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from kit.clock import ManualClock
 from kit.errors import Conflict
+from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import MemoryStorage
 from manifests import locations
 from manifests.delta_index import StoredDelta
@@ -32,7 +37,7 @@ from tests.delta_builds import (
     recompiled,
     write_files,
 )
-from tests.pushes import LIVE, TITLE, FreeLock, push_folder
+from tests.pushes import LIVE, TITLE, FreeLock, push_folder, stored_objects
 
 PROGRAM = noise(1, 700_000)
 ASSETS = [noise(10 + number, 400_000) for number in range(4)]
@@ -257,6 +262,51 @@ async def test_a_sweep_keeps_bundles_that_an_own_set_borrows_from(tmp_path: Path
     verdict = await verify(swept)
     assert verdict.is_sound, verdict.problems
     assert verdict.applied_delta_count == verdict.delta_count > 0
+
+
+@pytest.mark.slow
+@pytest.mark.may_block
+@pytest.mark.parametrize("killed_at", range(10))
+async def test_killed_at_any_write_of_two_sets_the_next_goes_on_to_what_an_undisturbed_one_stores(
+    tmp_path: Path, killed_at: int
+) -> None:
+    """Each set is a bundle, its slice list, an index, the set and the head."""
+    storage = LocalStorage(tmp_path / "killed")
+    for version in range(3):
+        await publish_files(storage, tmp_path, f"1.{version}", all_again(version))
+    await make_all(storage, tmp_path / "other cache", target=2)
+    await storage.close()
+    shutil.copytree(tmp_path / "killed", tmp_path / "undisturbed")
+    killed = delta_child(tmp_path / "killed", tmp_path / "cache", str(killed_at))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    for name, cache in (("killed", "cache"), ("undisturbed", "other cache")):
+        whole = delta_child(tmp_path / name, tmp_path / cache)
+        assert whole.returncode == 0, whole.stderr
+    storages = [LocalStorage(tmp_path / name) for name in ("killed", "undisturbed")]
+    one, other = [await stored_objects(storage) for storage in storages]
+    for storage in storages:
+        await storage.close()
+    assert one == other
+
+
+def delta_child(storage: Path, cache: Path, *killed_at: str) -> subprocess.CompletedProcess[str]:
+    """Make the deltas of the newest release in a process of its own."""
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.delta_child",
+            str(storage),
+            str(cache),
+            "60",
+            "1",
+            *killed_at,
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize(
