@@ -18,7 +18,6 @@ from benchmarks.peers import PEERS, Figure
 from benchmarks.table import parser, show
 from benchmarks.updates import (
     ChainUpdate,
-    Making,
     PairUpdate,
     Update,
     kept,
@@ -213,26 +212,26 @@ def _seconds(figure: Figure) -> str:
 
 
 def _chains(chains: dict[str, ChainUpdate]) -> list[list[str]]:
-    rows = [["chain", "each step", "straight, by the steps' deltas", "by deltas made for it",
-             "overhead", "deltas made for it"]]  # fmt: skip
+    rows = [["chain", "each step", "straight", "received", "beside made for it", "deltas for it",
+             "CPU to make"]]  # fmt: skip
     for name, chain in chains.items():
         steps = ", ".join(_mb(step.received_bytes) for step in chain.steps)
-        row = [name, steps, _mb(chain.chained.received_bytes)]
-        rows.append([*row, *_against_dedicated(chain.chained, chain.dedicated, chain)])
+        ways = (
+            ("**by default**", chain.by_default, chain.by_default_making),
+            ("by the steps' deltas alone", chain.chained, None),
+            ("by deltas made for it from scratch", chain.dedicated, chain.dedicated_making),
+        )
+        for number, (way, update, making) in enumerate(ways):
+            overhead = update.received_bytes / chain.dedicated.received_bytes - 1
+            cost = ["-", "-"] if making is None else [_mb(making.size), f"{making.cpu_s:,.1f} s"]
+            begun = ["", ""] if number else [name, steps]
+            rows.append([*begun, way, _mb(update.received_bytes), f"{overhead:+.1%}", *cost])
     return rows
 
 
-def _against_dedicated(chained: Update, dedicated: Update | None, chain: ChainUpdate) -> list[str]:
-    if dedicated is None:
-        return ["-", "-", "-"]
-    overhead = chained.received_bytes / dedicated.received_bytes - 1
-    making = chain.dedicated_making or Making()
-    return [_mb(dedicated.received_bytes), f"{overhead:+.1%}", _mb(making.size)]
-
-
 CHAIN_NOTES = [
-    "a console that skipped a release; overhead: what it pays for there being no deltas of its own",
-    "everything received counts, in all columns but the last",
+    "a console that skipped a release; received: everything, of whatever kind",
+    "deltas for it: those that lead from there; what is borrowed of other sets takes no CPU",
 ]
 
 

@@ -58,13 +58,18 @@ class PairUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChainUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """From the first release of three to the last: by both delta sets, and by one of its own."""
+    """From the first release of three to the last, by what is made by default and otherwise."""
 
     steps: list[Update]
     """One release after the other, on a console that takes each."""
+    by_default: Update
+    by_default_making: Making
+    """Of the set from the first release: all zero if none was made."""
     chained: Update
-    dedicated: Update | None
-    dedicated_making: Making | None
+    """By the steps' sets alone."""
+    dedicated: Update
+    """By a set made for it from scratch."""
+    dedicated_making: Making
 
 
 Kept = TypeVar("Kept", PairUpdate, ChainUpdate)
@@ -76,27 +81,43 @@ def update_pair(scratch: Path, old: Path, new: Path, say: Callable[[str], None])
     with stage.serving():
         stage.push(old, "1", "--wait-deltas")
         installed = _install(stage, "console")
-        making = _making(stage, stage.push(new, "2", "--wait-deltas").get("deltas"))
+        (made,) = stage.push(new, "2", "--wait-deltas")["deltas"]
+        making = _making(stage, made)
         update = _update(stage, installed, new)
     return PairUpdate(making=making, update=update)
 
 
 def update_chain(scratch: Path, builds: Sequence[Path], say: Callable[[str], None]) -> ChainUpdate:
-    """Publish three releases; update from the first to the last without and with deltas for it."""
+    """Publish three releases, twice; update from the first to the last in three ways."""
     first, *later = builds
-    stage = _stage(scratch, say)
+    stage = _stage(scratch / "by default", say)
     with stage.serving():
         stage.push(first, "1", "--wait-deltas")
-        faithful, late, last = (_install(stage, name) for name in ("faithful", "late", "last"))
-        steps = []
+        faithful, late = (_install(stage, name) for name in ("faithful", "late"))
+        steps, made = [], None
         for number, build in enumerate(later):
-            stage.push(build, str(number + 2), "--wait-deltas")
+            made = stage.push(build, str(number + 2), "--wait-deltas")["deltas"][-1]
             steps.append(_update(stage, faithful, build))
+        by_default = _update(stage, late, later[-1])
+        by_default_making = _making(stage, made)
+    stage = _stage(scratch / "in steps", say)
+    with stage.serving():
+        stage.push(first, "1", "--no-deltas")
+        late, last = (_install(stage, name) for name in ("late", "last"))
+        for number, build in enumerate(later, start=1):
+            stage.push(build, str(number + 1), "--no-deltas")
+            _add(stage, number, number + 1)
         chained = _update(stage, late, later[-1])
-        words = ("deltas", "add", TITLE, "--from", "1", "--to", str(len(builds)))
-        making = _making(stage, stage.publisher(*words))
+        dedicated_making = _making(stage, _add(stage, 1, len(builds)))
         dedicated = _update(stage, last, later[-1])
-    return ChainUpdate(steps=steps, chained=chained, dedicated=dedicated, dedicated_making=making)
+    return ChainUpdate(
+        steps=steps,
+        by_default=by_default,
+        by_default_making=by_default_making,
+        chained=chained,
+        dedicated=dedicated,
+        dedicated_making=dedicated_making,
+    )
 
 
 def kept(
@@ -112,6 +133,14 @@ def kept(
         found[key] = work(Path(scratch))
     file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     return found[key]
+
+
+def _add(stage: Stage, base: int, target: int) -> Figures:
+    """Make one delta set from scratch, whatever others there are."""
+    words = ("deltas", "add", TITLE, "--from", f"@{base}", "--to", f"@{target}")
+    made: Any = stage.publisher(*words)
+    report: Figures = made[0]
+    return report
 
 
 def _stage(scratch: Path, say: Callable[[str], None]) -> Stage:

@@ -1,9 +1,9 @@
-"""Add a delta set to a title that is published already, and list those there are."""
+"""Add delta sets to a title that is published already."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,8 +15,10 @@ from manifests.names import TitleId
 from packager.delta_journal import DeltaJournal
 from packager.delta_sets import NewSet, make_known, renew_heads
 from packager.lock import Lock
-from packager.patches import DeltaSettings, DeltaTally, make_deltas
+from packager.own_sets import OwnSetOmitted
+from packager.patches import DeltaSettings, DeltaTally, MadeDeltas
 from packager.published import stored_bundles
+from packager.release_sets import Making, OnProgress, SetOutcome, make_sets
 from packager.releases import find_release
 from packager.title_store import TitleStore
 
@@ -39,6 +41,9 @@ class DeltaReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a console fetches for these chunks without deltas."""
     missing_size: int
     """Plain bytes of all chunks that the target has and the base has not."""
+    borrowed_count: int = 0
+    """Deltas, of all there are, that other sets have too: they were not made again."""
+    borrowed_size: int = 0
     resumed_count: int
     quick_count: int
     """Runs for which there was no time left to search for the smallest delta."""
@@ -46,32 +51,35 @@ class DeltaReport(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     was_there: bool = False
     """The set had been made before; nothing was done."""
+    omitted: OwnSetOmitted | None = None
+    """Why this build has no set of its own and goes by those of the releases between."""
 
 
 async def add_deltas(
     store: TitleStore,
-    lock: Lock,
+    new_lock: Callable[[], Lock],
     base: str | int | None,
     target: str | int | None,
     *,
     settings: DeltaSettings,
     cache_folder: Path,
     clock: Clock,
-    on_progress: Callable[[DeltaTally], None] = lambda _: None,
+    on_progress: OnProgress = lambda _, __: None,
     workers: int | None = None,
-) -> DeltaReport:
-    """Make the deltas from one release to another and tell every channel that can use them.
+) -> AsyncIterator[DeltaReport]:
+    """Make the deltas to a release and tell every channel that can use them.
 
-    The lock is taken only once they are stored: pushes need not wait. Ended early, the same call
-    goes on from what is stored.
+    First come those from ``base``, then those from builds before it, as far as ``settings`` reach
+    and as they pay; each set is yielded once heads name it. A lock is taken only then: pushes need
+    not wait. Ended early, the same call goes on from what is stored.
 
     Args:
         store: The title's objects.
-        lock: Taken to make the set known.
+        new_lock: Makes one for each set, taken to make it known.
         base: A counter or a version; by default the newest release before ``target`` that has
             another build.
         target: A counter or a version; by default the newest release.
-        settings: Limits on time and memory.
+        settings: Limits on time, memory and reach.
         cache_folder: Holds the journal, by title.
         clock: Times it.
         on_progress: Hears of every run that is done.
@@ -79,9 +87,9 @@ async def add_deltas(
 
     Raises:
         NotFound: There is no such release, or a chunk of its build is missing.
-        Conflict: Both are releases of one build, or the lock was not to be had or lost,
+        Conflict: Both are releases of one build, or a lock was not to be had or lost,
             or a sweep deleted what was resumed.
-        IntegrityError, FormatError: Something of either build is damaged.
+        IntegrityError, FormatError: Something of a build is damaged.
         Unavailable: The storage did not answer.
     """
     releases = await store.releases()
@@ -96,31 +104,26 @@ async def add_deltas(
             f"releases {since.counter} and {to.counter} of {store.title} are of one build:"
             " there is nothing to make"
         )
-    known = [each for each in await store.delta_sets() if _leads(each, since, to)]
-    if known:
-        async with lock:
-            await renew_heads(store, lock)
-        return _known(known[0])
-    journal_path = delta_journal_path(cache_folder, store.title)
-    made = await make_deltas(
-        store,
-        await store.build(since.root),
-        await store.build(to.root),
-        settings=settings,
-        journal_path=journal_path,
-        clock=clock,
-        on_progress=on_progress,
-        workers=workers,
+    known = [each for each in await store.delta_sets() if each.target == to.counter]
+    making = Making(
+        settings, delta_journal_path(cache_folder, store.title), clock, on_progress, workers
     )
+    async for outcome in make_sets(store, since, await store.build(to.root), making, known):
+        if not isinstance(outcome.what, OwnSetOmitted):
+            await _make_known(store, new_lock(), outcome, to)
+        yield outcome_report(outcome, to.counter)
+    await asyncio.to_thread(DeltaJournal(making.journal_path).delete)
+
+
+async def _make_known(store: TitleStore, lock: Lock, outcome: SetOutcome, to: Release) -> None:
+    """Let every head name a set that it should name."""
     async with lock:
-        if made.index is not None:
-            await _check_stored(store, made.index)
+        new_set = new_set_of(outcome)
+        if new_set is not None:
+            await _check_stored(store, new_set.index)
             await lock.check_held()
-            await make_known(store, NewSet(since, made.index, made.tally), to)
+            await make_known(store, new_set, to)
         await renew_heads(store, lock)
-    await asyncio.to_thread(DeltaJournal(journal_path).delete)
-    index_size = 0 if made.index is None else made.index.size
-    return report_of(made.tally, since.counter, to.counter, index_size)
 
 
 async def _check_stored(store: TitleStore, ref: ObjectRef) -> None:
@@ -143,8 +146,30 @@ def delta_journal_path(cache_folder: Path, title: TitleId) -> Path:
     return cache_folder / f"{title}.deltas"
 
 
-def report_of(tally: DeltaTally, base: int, target: int, index_size: int) -> DeltaReport:
-    """Return a tally as it is reported."""
+def new_set_of(outcome: SetOutcome) -> NewSet | None:
+    """Return what is to be made known; None if that is nothing, or known already."""
+    match outcome.what:
+        case MadeDeltas(index=ObjectRef() as index, tally=tally):
+            return NewSet(outcome.base, index, tally)
+        case _:
+            return None
+
+
+def outcome_report(outcome: SetOutcome, target: int) -> DeltaReport:
+    """Return what became of a set as it is reported; ``target`` is 0 while there is no counter."""
+    base = outcome.base.counter
+    match outcome.what:
+        case MadeDeltas(index=index, tally=tally):
+            return _report(tally, base, target, 0 if index is None else index.size)
+        case DeltaSet() as found:
+            return msgspec.structs.replace(
+                _report(_known_tally(found), base, target, found.index.size), was_there=True
+            )
+        case OwnSetOmitted() as omitted:
+            return msgspec.structs.replace(_report(DeltaTally(), base, target, 0), omitted=omitted)
+
+
+def _report(tally: DeltaTally, base: int, target: int, index_size: int) -> DeltaReport:
     return DeltaReport(
         base=base,
         target=target,
@@ -154,6 +179,8 @@ def report_of(tally: DeltaTally, base: int, target: int, index_size: int) -> Del
         target_size=tally.target_size,
         plain_size=tally.plain_size,
         missing_size=tally.missing_size,
+        borrowed_count=tally.borrowed_count,
+        borrowed_size=tally.borrowed_size,
         resumed_count=tally.resumed_count,
         quick_count=tally.quick_count,
         cpu_seconds=tally.cpu_seconds,
@@ -161,19 +188,13 @@ def report_of(tally: DeltaTally, base: int, target: int, index_size: int) -> Del
     )
 
 
-def _known(found: DeltaSet) -> DeltaReport:
-    tally = DeltaTally(
+def _known_tally(found: DeltaSet) -> DeltaTally:
+    return DeltaTally(
         count=found.count,
         size=found.size,
         target_size=found.target_size,
         plain_size=found.plain_size,
     )
-    report = report_of(tally, found.base, found.target, found.index.size)
-    return msgspec.structs.replace(report, was_there=True)
-
-
-def _leads(found: DeltaSet, base: Release, target: Release) -> bool:
-    return (found.base, found.target) == (base.counter, target.counter)
 
 
 def chosen_release(title: TitleId, releases: Sequence[Release], which: str | int | None) -> Release:

@@ -7,7 +7,7 @@
     index     last, so that whoever can see it can fetch all of it
 
 Everything is read back from storage, so deltas can be made anywhere, long after the push. What is
-made depends on the two builds alone, as long as time allows.
+made depends on the two builds, and on what is borrowed from other sets, as long as time allows.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 
 from chunks.chunk_id import CHUNK_ID_SIZE, ChunkId, Digest
 from chunks.delta import (
@@ -63,6 +64,8 @@ class DeltaSettings(Group, frozen=True):
     """Seconds of all cores spent on the smallest deltas of a release; the rest are quick ones."""
     memory_max: ByteSize = ByteSize(768 << 20)
     """What all deltas under way may take together; it bounds how many are. One takes 240 MiB."""
+    reach: Annotated[int, Meta(ge=1, le=8)] = 3
+    """From so many builds back updates get deltas made for them where others cost 3 % more."""
 
 
 @dataclass(slots=True)
@@ -74,13 +77,16 @@ class DeltaTally:
     done_size: int = 0
     """Of them, looked at so far."""
     count: int = 0
-    """Deltas kept."""
+    """Deltas kept, borrowed ones too."""
     size: int = 0
     """Of the deltas kept."""
     target_size: int = 0
     """Plain bytes of the chunks they make."""
     plain_size: int = 0
     """What these chunks take as they are stored."""
+    borrowed_count: int = 0
+    """Deltas that other sets have, and that were not made again."""
+    borrowed_size: int = 0
     resumed_count: int = 0
     """Deltas that an earlier attempt had stored."""
     quick_count: int = 0
@@ -88,6 +94,16 @@ class DeltaTally:
     cpu_seconds: float = 0.0
     """Spent on encoding, all threads together."""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Borrowed:
+    """What need not be made for a set, and what is left."""
+
+    deltas: tuple[StoredDelta, ...]
+    """Deltas of other sets; they make, of chunks of the old build, chunks that only the new has."""
+    rows_left: tuple[int, ...]
+    """Rows of the new build to be made; of any other that is missing it is known that none pays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,7 @@ async def make_deltas(
     settings: DeltaSettings,
     journal_path: Path,
     clock: Clock,
+    borrowed: Borrowed | None = None,
     on_progress: Callable[[DeltaTally], None] = lambda _: None,
     workers: int | None = None,
 ) -> MadeDeltas:
@@ -126,6 +143,7 @@ async def make_deltas(
         settings: Limits on time and memory.
         journal_path: A file that lets the same call go on after a kill.
         clock: Times it.
+        borrowed: What other sets have of it; by default everything is made.
         on_progress: Hears of every run that is done.
         workers: Threads that encode; by default one for each core.
 
@@ -150,7 +168,7 @@ async def make_deltas(
             clock=clock,
             on_progress=on_progress,
         )
-        index = await maker.run()
+        index = await maker.run(borrowed)
     finally:
         await asyncio.to_thread(threads.shutdown, cancel_futures=True)
     maker.tally.seconds = clock.monotonic() - started_s
@@ -189,9 +207,28 @@ class _Maker:
         """What is in the writer."""
         self._stored: list[StoredDelta] = []
 
-    async def run(self) -> ObjectRef | None:
+    async def run(self, borrowed: Borrowed | None) -> ObjectRef | None:
         rows = missing_rows(self._new.build, self._old.build.row_of.__contains__).tolist()
         self.tally.missing_size = size_of(self._new, rows)
+        if borrowed is not None:
+            rows = list(borrowed.rows_left)
+            self._borrow(borrowed.deltas)
+            self.tally.done_size = self.tally.missing_size - size_of(self._new, rows)
+            self._on_progress(self.tally)
+        if rows:
+            await self._make(rows)
+        await self._close_bundle()
+        if not self._stored:
+            return None
+        return await self._store.put_manifest(await asyncio.to_thread(self._index))
+
+    def _borrow(self, deltas: Sequence[StoredDelta]) -> None:
+        for delta in deltas:
+            self._keep([self._new.build.row_of[chunk_id] for chunk_id in delta.targets], delta)
+            self.tally.borrowed_count += 1
+            self.tally.borrowed_size += delta.size
+
+    async def _make(self, rows: Sequence[int]) -> None:
         self._journaled = await self._resumable()
         sources = await find_sources(self._old, self._new, rows, self._threads)
         await in_order(
@@ -200,10 +237,6 @@ class _Maker:
             self._take,
             at_once=self._ahead_max,
         )
-        await self._close_bundle()
-        if not self._stored:
-            return None
-        return await self._store.put_manifest(await asyncio.to_thread(self._index))
 
     async def _resumable(self) -> dict[Digest, JournaledDelta]:
         """Return what an earlier attempt stored, as far as it is there: a sweep may have been."""
@@ -244,7 +277,7 @@ class _Maker:
         match delta:
             case JournaledDelta() if self._pays(run, delta.size):
                 self.tally.resumed_count += 1
-                self._keep(run, self._described(run, delta))
+                self._keep(run.rows, self._described(run, delta))
             case Delta() if self._pays(run, len(delta.payload)):
                 self._open.append(_Packed(run, delta, self._writer.add(delta.payload)))
                 if self._writer.is_full:
@@ -254,12 +287,12 @@ class _Maker:
     def _pays(self, run: Run, size: int) -> bool:
         if size > DELTA_SIZE_MAX:
             return False
-        plain_size = self._plain_size(run)
+        plain_size = self._plain_size(run.rows)
         saved_size = plain_size - size
         return saved_size >= SAVED_SIZE_MIN and saved_size * 100 >= plain_size * SAVED_PERCENT_MIN
 
-    def _plain_size(self, run: Run) -> int:
-        return int(self._new.build.chunks.stored_sizes[list(run.rows)].sum(dtype=np.uint64))
+    def _plain_size(self, rows: Sequence[int]) -> int:
+        return int(self._new.build.chunks.stored_sizes[list(rows)].sum(dtype=np.uint64))
 
     async def _close_bundle(self) -> None:
         """Store the open bundle and note it: what was made by now is not made again."""
@@ -274,7 +307,7 @@ class _Maker:
             place = JournaledDelta(delta.method, check, ref, packed.offset, packed.size)
             stored = self._described(run, place)
             named.append((self._name(run, delta.effort), stored))
-            self._keep(run, stored)
+            self._keep(run.rows, stored)
         await to_its_end(asyncio.to_thread(self._journal.append, named))
         self._writer, self._open = DeltaBundleWriter(), []
 
@@ -289,12 +322,12 @@ class _Maker:
             size=place.size,
         )
 
-    def _keep(self, run: Run, stored: StoredDelta) -> None:
+    def _keep(self, rows: Sequence[int], stored: StoredDelta) -> None:
         self._stored.append(stored)
         self.tally.count += 1
         self.tally.size += stored.size
-        self.tally.target_size += size_of(self._new, run.rows)
-        self.tally.plain_size += self._plain_size(run)
+        self.tally.target_size += size_of(self._new, rows)
+        self.tally.plain_size += self._plain_size(rows)
 
     def _index(self) -> bytes:
         sizes: dict[ChunkId, int] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -47,7 +47,7 @@ async def publish(
     lock: Lock,
     clock: Clock,
     if_changed: bool,
-    deltas: NewSet | None = None,
+    deltas: Sequence[NewSet] = (),
 ) -> Publication:
     """Point ``channel`` to a release of ``version`` that is this build, with few writes.
 
@@ -69,16 +69,16 @@ async def publish(
     ):
         return Publication("unchanged", head.release)
     if same_version is not None and same_version.root == root and same_version.counter > counter:
-        if deltas is not None:
-            await make_known(store, deltas, same_version)
+        for each in deltas:
+            await make_known(store, each, same_version)
         await _point(store, channel, same_version, lock)
         return Publication("pointed", same_version)
     await for_each(written.pages, store.put_manifest, at_once=PAGE_WRITES_AT_ONCE)
     await store.put_manifest(written.root)
     await lock.check_held()
     release = await _add_release(store, published.highest_counter + 1, version, root, clock)
-    if deltas is not None:
-        await make_known(store, deltas, release)
+    for each in deltas:
+        await make_known(store, each, release)
     await _point(store, channel, release, lock)
     return Publication("published", release)
 

@@ -3,7 +3,7 @@
 1. Scan the folder and put its files into install groups. Nothing is asked of the storage before.
 2. Take the title's lock; see what it has published and stored.
 3. Run the pipeline: new chunks are stored in bundles, each noted in the journal.
-4. If asked to, make the deltas from what the channel plays (``patches.py``).
+4. If asked to, make the deltas from what the channel plays, and from before (``release_sets.py``).
 5. Store pages, root and release, and last point the channel to it.
 
 Whatever is visible is complete. A push that ends early leaves bundles and a journal; the same push
@@ -34,7 +34,7 @@ from manifests.names import Channel, Version
 from packager.build_writer import write_build
 from packager.delta_journal import DeltaJournal
 from packager.delta_sets import NewSet
-from packager.deltas import DeltaReport, delta_journal_path, report_of
+from packager.deltas import DeltaReport, delta_journal_path, new_set_of, outcome_report
 from packager.explain import ChangeCounts, Explanation, count_changes, explain
 from packager.file_cache import RACY_NS, SegmentChunks, load_file_cache, save_file_cache
 from packager.ignore_rules import load_ignore_rules
@@ -43,7 +43,7 @@ from packager.known_chunks import KnownChunks
 from packager.layout import Layout, PlannedGroup, arrange
 from packager.ledger import Ledger
 from packager.lock import Lock
-from packager.patches import DeltaSettings, make_deltas
+from packager.patches import DeltaSettings
 from packager.pipeline import Pipeline, StageSeconds
 from packager.progress import ProgressDisplay, Unseen
 from packager.publish import (
@@ -54,6 +54,7 @@ from packager.publish import (
     refusal_of_new_chunks,
 )
 from packager.published import Published, read_published, stored_bundles
+from packager.release_sets import Making, OnProgress, make_sets
 from packager.scan import scan
 from packager.segments import Segment, segments_of
 from packager.title_store import TitleStore
@@ -119,8 +120,8 @@ class PushReport(msgspec.Struct, frozen=True, kw_only=True):
     """Of a dry run."""
     previous_counter: int | None
     """Of the release the channel pointed to before; None if there was none."""
-    deltas: DeltaReport | None
-    """From that one to this; None if none were made, or not yet."""
+    deltas: tuple[DeltaReport, ...] | None
+    """From that one to this, then from those before it; None if none were made, or not yet."""
     stage_seconds: StageSeconds
     total_seconds: float
 
@@ -161,6 +162,7 @@ async def push(
     lock: Lock,
     clock: Clock,
     display: ProgressDisplay | None = None,
+    on_deltas: OnProgress = lambda _, __: None,
     workers: int | None = None,
 ) -> PushReport:
     """Publish a folder as a release and point a channel to it.
@@ -171,6 +173,7 @@ async def push(
         lock: Taken for all but the scan; a dry run does without.
         clock: Stamps the release and times the stages.
         display: Is shown the progress.
+        on_deltas: Hears of that of deltas, if they are waited for.
         workers: Threads that hash and compress; by default one for each core.
 
     Raises:
@@ -197,7 +200,8 @@ async def push(
         await asyncio.to_thread(check_version, published, request.version, written.build)
         publication, deltas = None, None
         if not request.dry_run:
-            new_set, deltas = await _wait_deltas(store, request, published, written.build, clock)
+            making = _making(store, request, clock, on_deltas)
+            new_sets, deltas = await _wait_deltas(store, making, request, published, written.build)
             publication = await publish(
                 store,
                 written,
@@ -207,7 +211,7 @@ async def push(
                 lock=lock,
                 clock=clock,
                 if_changed=request.if_changed,
-                deltas=new_set,
+                deltas=new_sets,
             )
             await asyncio.to_thread(_remember, store, request, plan, ledger)
     return await asyncio.to_thread(
@@ -270,25 +274,30 @@ async def _package(
     return ledger, pipeline
 
 
+def _making(
+    store: TitleStore, request: PushRequest, clock: Clock, on_deltas: OnProgress
+) -> Making | None:
+    if request.wait_deltas is None:
+        return None
+    journal_path = delta_journal_path(request.cache_folder, store.title)
+    return Making(request.wait_deltas, journal_path, clock, on_deltas)
+
+
 async def _wait_deltas(
-    store: TitleStore, request: PushRequest, published: Published, build: Build, clock: Clock
-) -> tuple[NewSet | None, DeltaReport | None]:
+    store: TitleStore,
+    making: Making | None,
+    request: PushRequest,
+    published: Published,
+    build: Build,
+) -> tuple[list[NewSet], tuple[DeltaReport, ...] | None]:
     """Make the deltas from what the channel plays, if that is asked for and there is anything."""
     head = published.head(request.channel)
     before = None if head is None else published.builds.get(head.release.root)
-    if request.wait_deltas is None or head is None or before is None:
-        return None, None
-    if before.build_id == build.build_id:
-        return None, None
-    journal_path = delta_journal_path(request.cache_folder, store.title)
-    made = await make_deltas(
-        store, before, build, settings=request.wait_deltas, journal_path=journal_path, clock=clock
-    )
-    index_size = 0 if made.index is None else made.index.size
-    report = report_of(made.tally, head.release.counter, 0, index_size)
-    if made.index is None:
-        return None, report
-    return NewSet(head.release, made.index, made.tally), report
+    if making is None or head is None or before is None or before.build_id == build.build_id:
+        return [], None
+    outcomes = [each async for each in make_sets(store, head.release, build, making)]
+    reports = tuple(outcome_report(each, 0) for each in outcomes)
+    return [found for each in outcomes if (found := new_set_of(each)) is not None], reports
 
 
 def _stock(
@@ -325,7 +334,7 @@ def _report(
     build: Build,
     *,
     publication: Publication | None,
-    deltas: DeltaReport | None,
+    deltas: tuple[DeltaReport, ...] | None,
     pipeline: Pipeline,
     ledger: Ledger,
     total_seconds: float,

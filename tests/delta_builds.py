@@ -12,6 +12,7 @@ from chunks.chunk_id import ChunkId, chunk_id_of, digest_of
 from chunks.delta import apply_delta
 from kit.clock import ManualClock
 from kit.object_storage import ObjectStorage
+from kit.units import Seconds
 from manifests import locations
 from manifests.documents import ObjectRef
 from manifests.model import Build
@@ -35,6 +36,14 @@ def sprinkled(content: bytes, seed: int, every: int = 20_000) -> bytes:
     for at in range(chance.randrange(every), len(changed), every):
         changed[at] ^= 1 + chance.randrange(255)
     return bytes(changed)
+
+
+def recompiled(content: bytes, version: int, every: int = 400) -> bytes:
+    """Change the same addresses in every version, each time to other ones."""
+    changed = bytearray(content)
+    for at in range(every // 2, len(changed) - 4, every):
+        changed[at : at + 3] = random.Random(version * len(content) + at).randbytes(3)
+    return bytes(changed) if version else content
 
 
 def write_files(folder: Path, files: Files) -> Path:
@@ -62,23 +71,38 @@ async def make(
     cache_folder: Path,
     base: str | int | None = None,
     target: str | int | None = None,
+    **more: Any,
+) -> DeltaReport:
+    """Make one set."""
+    (report,) = await make_all(storage, cache_folder, base, target, reach=1, **more)
+    return report
+
+
+async def make_all(
+    storage: ObjectStorage,
+    cache_folder: Path,
+    base: str | int | None = None,
+    target: str | int | None = None,
     *,
     lock: Lock | None = None,
     cpu_seconds_max: float = 3600,
+    reach: int = 3,
     workers: int | None = 1,
     **more: Any,
-) -> DeltaReport:
-    return await add_deltas(
+) -> list[DeltaReport]:
+    """Make a set, and those from builds before it that pay."""
+    making = add_deltas(
         TitleStore(storage, TITLE),
-        lock or FreeLock(),
+        lambda: lock or FreeLock(),
         base,
         target,
-        settings=DeltaSettings(cpu_seconds_max=cpu_seconds_max),  # type: ignore[arg-type]
+        settings=DeltaSettings(cpu_seconds_max=Seconds(cpu_seconds_max), reach=reach),
         cache_folder=cache_folder,
         clock=ManualClock(),
         workers=workers,
         **more,
     )
+    return [report async for report in making]
 
 
 async def chunks_of(store: TitleStore, build: Build) -> dict[ChunkId, bytes]:

@@ -1,7 +1,8 @@
 """Make deltas in a process of its own, which kills itself before its n-th write if told to.
 
 Usage: ``python -m tests.delta_child FOLDER CACHE CPU_SECONDS WORKERS [N]`` makes the deltas of the
-title stored in FOLDER; prints how many an earlier attempt had stored, and the largest memory.
+title stored in FOLDER; prints how many, how many an earlier attempt had stored, and the largest
+memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from kit.memory import peak_bytes
 from kit.object_storage import ObjectStorage
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import FaultyStorage
-from tests.delta_builds import make
+from tests.delta_builds import make_all
 
 
 class Killing(FaultyStorage):
@@ -46,9 +47,12 @@ async def main(
 ) -> None:
     local = LocalStorage(folder)
     storage = Killing(local, int(killed_at)) if killed_at else local
-    report = await make(storage, cache, cpu_seconds_max=float(cpu_seconds), workers=int(workers))
+    reports = await make_all(
+        storage, cache, cpu_seconds_max=float(cpu_seconds), workers=int(workers)
+    )
     await local.close()
-    print(report.count, report.resumed_count, peak_bytes())
+    count = sum(each.count for each in reports)
+    print(count, sum(each.resumed_count for each in reports), peak_bytes())
 
 
 if __name__ == "__main__":

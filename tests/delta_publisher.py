@@ -63,18 +63,24 @@ class DeltaPublisher:
 
     async def add_deltas(self, base: int, target: int) -> DeltaReport:
         """Add the deltas from one release to another, both by counter."""
-        report = await add_deltas(
+        (report,) = await self.add_sets(base, target, reach=1)
+        return report
+
+    async def add_sets(self, base: int, target: int, *, reach: int = 3) -> list[DeltaReport]:
+        """Add the deltas from one release to another, and from those before it as they pay."""
+        making = add_deltas(
             self.store,
-            FreeLock(),
+            FreeLock,
             base,
             target,
-            settings=self.settings,
+            settings=msgspec.structs.replace(self.settings, reach=reach),
             cache_folder=self.folder / "cache",
             clock=ManualClock(),
             workers=2,
         )
+        reports = [report async for report in making]
         await self.serve()
-        return report
+        return reports
 
     async def serve(self) -> None:
         """Let the edge have all there is now."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import click
-from rich.progress import Progress
+import msgspec
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from kit.clock import SystemClock
 from kit.errors import Conflict, NotFound
 from kit.units import size_text
-from manifests.documents import DeltaSet
+from manifests.documents import DeltaSet, Release
 from packager.delta_report import Way, ways_to
 from packager.deltas import DeltaReport, add_deltas, chosen_release
-from packager.patches import DeltaTally
+from packager.own_sets import OwnSetOmitted
+from packager.patches import DeltaSettings, DeltaTally
 from playhead.cli.terminal import (
     duration_text,
     errors,
@@ -39,7 +42,7 @@ def deltas() -> None:
 
 @deltas.command()
 @click.argument("title")
-@click.option("--from", "base", help="A version, or `@` and a counter; default: the build before.")
+@click.option("--from", "base", help="A version, or `@` and a counter: from this one alone.")
 @click.option("--to", "target", help="A version, or `@` and a counter; default: the newest.")
 @json_option
 @click.pass_obj
@@ -47,19 +50,24 @@ def deltas() -> None:
 def add(
     settings: Settings, title: str, base: str | None, target: str | None, as_json: bool
 ) -> None:
-    """Make the deltas of TITLE from one release to another."""
+    """Make the deltas of TITLE to a release: from the build before, and from those before it."""
 
-    async def run() -> DeltaReport:
+    async def run() -> list[DeltaReport]:
         async with publisher(settings, title, waiting_for) as desk:
             since = None if base is None else which_release(base)
             to = None if target is None else which_release(target)
-            return await _add(settings, desk, since, to, as_json=as_json)
+            limits = settings.packager.deltas
+            if base is not None:
+                limits = msgspec.structs.replace(limits, reach=1)
+            found: list[DeltaReport] = []
+            await _add(found, limits, desk, since, to, as_json=as_json)
+            return found
 
-    report = asyncio.run(run())
+    reports = asyncio.run(run())
     if as_json:
-        print_json(report)
+        print_json(reports)
         return
-    print_figures({"deltas": deltas_text(report)})
+    print_figures(deltas_figures(reports))
 
 
 @deltas.command("list")
@@ -121,57 +129,90 @@ def report(settings: Settings, title: str, target: str | None, as_json: bool) ->
 
 async def add_after_push(
     settings: Settings, desk: Desk, base: int, target: int, *, as_json: bool
-) -> DeltaReport | None:
+) -> tuple[DeltaReport, ...] | None:
     """Make the deltas of a release that is live already; None if there is nothing to make."""
+    found: list[DeltaReport] = []
     try:
-        return await _add(settings, desk, base, target, as_json=as_json)
+        await _add(found, settings.packager.deltas, desk, base, target, as_json=as_json)
     except (Conflict, NotFound) as error:
         # The release is live and stays so: what is missing only makes updates larger.
-        errors.print(f"no deltas: {error}")
-        return None
+        errors.print(f"no {'more ' if found else ''}deltas: {error}")
+    return tuple(found) or None
+
+
+def deltas_figures(reports: Sequence[DeltaReport]) -> dict[str, str]:
+    """Return one line about each delta set, by where it leads from."""
+    return {f"deltas from {each.base}": deltas_text(each) for each in reports}
 
 
 def deltas_text(report: DeltaReport) -> str:
     """Return one line about a delta set."""
+    if report.omitted is not None:
+        return f"no set of its own: {_omitted_text(report.omitted)}"
     if report.was_there:
-        return f"from release {report.base} to {report.target} were made before"
+        return f"to release {report.target} were made before"
     if not report.count:
         return "none pays"
+    borrowed = ""
+    if report.borrowed_count:
+        borrowed = f", {report.borrowed_count:,} of them borrowed"
     speed = rate_text(report.missing_size, report.seconds)
     quick = f", {report.quick_count:,} runs in haste" if report.quick_count else ""
     return (
         f"{report.count:,} of {size_text(report.size)} instead of {size_text(report.plain_size)}"
-        f" in {duration_text(report.seconds)} ({speed} of new chunks{quick})"
+        f" in {duration_text(report.seconds)} ({speed} of new chunks{borrowed}{quick})"
     )
 
 
+def _omitted_text(omitted: OwnSetOmitted) -> str:
+    way, spared = size_text(omitted.way_size), size_text(omitted.spared_size)
+    match omitted.reason:
+        case "few-stones":
+            return f"in steps it is {way}, of which it would spare {spared} at most"
+        case "spares-little":
+            return f"in steps it is {way}, of which it would spare {spared}"
+        case "no-time":
+            return (
+                f"in steps it is {way}, of which it might spare {spared},"
+                " but packager.deltas.cpu_seconds_max was used up"
+            )
+
+
 async def _add(
-    settings: Settings,
+    found: list[DeltaReport],
+    limits: DeltaSettings,
     desk: Desk,
     base: str | int | None,
     target: str | int | None,
     *,
     as_json: bool,
-) -> DeltaReport:
+) -> None:
+    """Make deltas; ``found`` hears of each set that is known, though a later one may fail."""
     with progress_bar(as_json=as_json) as bar:
-        return await add_deltas(
+        making = add_deltas(
             desk.store,
-            desk.new_lock(),
+            desk.new_lock,
             base,
             target,
-            settings=settings.packager.deltas,
+            settings=limits,
             cache_folder=desk.cache_folder,
             clock=SystemClock(),
-            on_progress=_Bar(bar).show,
+            on_progress=DeltasOnBar(bar).show,
         )
+        async for report in making:
+            found += [report]
 
 
-class _Bar:
-    """Shows the making of deltas on a progress bar."""
+class DeltasOnBar:
+    """Shows the making of deltas on a progress bar: a line for each set."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
-        self._task = bar.add_task("deltas", total=None)
+        self._tasks: dict[int, TaskID] = {}
 
-    def show(self, tally: DeltaTally) -> None:
-        self._bar.update(self._task, completed=tally.done_size, total=tally.missing_size)
+    def show(self, base: Release, tally: DeltaTally) -> None:
+        """Take in a moment."""
+        if base.counter not in self._tasks:
+            self._tasks[base.counter] = self._bar.add_task(f"deltas from {base.counter}")
+        task = self._tasks[base.counter]
+        self._bar.update(task, completed=tally.done_size, total=tally.missing_size)

@@ -23,7 +23,7 @@ from packager.releases import promote as promote_release
 from packager.releases import rollback as roll_back
 from packager.sweep import SweepPlan, plan_sweep
 from packager.sweep import sweep as carry_out
-from playhead.cli.deltas import add_after_push, deltas_text
+from playhead.cli.deltas import DeltasOnBar, add_after_push, deltas_figures
 from playhead.cli.terminal import (
     duration_text,
     errors,
@@ -102,6 +102,7 @@ def push(
                     lock=desk.lock,
                     clock=SystemClock(),
                     display=ProgressOnBar(bar, "push"),
+                    on_deltas=DeltasOnBar(bar).show,
                 )
             before, now = report.previous_counter, report.counter
             if no_deltas or wait_deltas or before is None or now is None or before == now:
@@ -304,7 +305,7 @@ def _push_figures(report: PushReport) -> dict[str, str]:
         "time": f"{duration_text(report.total_seconds)}"
         f" ({rate_text(report.build_size, report.total_seconds)})",
         "thread time": seconds,
-        **({} if report.deltas is None else {"deltas": deltas_text(report.deltas)}),
+        **deltas_figures(report.deltas or ()),
     }
 
 

@@ -17,7 +17,7 @@ from console.reports import Report
 from playhead import trees
 from tests.any_tree import build_tree, edit_tree, edits, scratch, steps
 from tests.consoles import console_on
-from tests.delta_publisher import DeltaPublisher
+from tests.delta_publisher import BEST, DeltaPublisher
 from tests.faulty_edge import Asked, Fault, flipped, serving_faulty
 from tests.pushes import LIVE, TITLE
 
@@ -114,6 +114,30 @@ def test_every_version_leads_to_the_newest_with_nothing_spoiled(
             for number in range(len(versions)):
                 report = await update(console, folder / f"game{number}", versions[-1])
                 assert report.failed_deltas == 0
+
+    with scratch() as folder:
+        asyncio.run(run(folder))
+
+
+@given(steps.map(lambda made: made[:3]), large_edits, large_edits)
+@settings(max_examples=8, deadline=None)
+def test_by_own_sets_the_oldest_version_gets_to_the_newest_for_no_more_than_in_steps(
+    first: Steps, second: Edits, third: Edits
+) -> None:
+    async def run(folder: Path) -> None:
+        versions = write_history(folder, first, [(second, []), (third, [])])
+        publisher = DeltaPublisher(folder, settings=BEST)
+        async with serving_faulty(publisher.edge), console_on(publisher.edge) as console:
+            for number, tree in enumerate(versions):
+                await publisher.publish(tree, with_deltas=True)
+                await console.install(TITLE, folder / f"game{number}", channel=LIVE)
+            counters = [release.counter for release in publisher.releases]
+            in_steps = await console.plan(TITLE, folder / "game0", channel=LIVE)
+            if counters[-1] - counters[0] == 2:
+                await publisher.add_sets(counters[1], counters[2])
+            report = await update(console, folder / "game0", versions[-1])
+            assert report.failed_deltas == 0
+            assert report.plan.download_bytes <= in_steps.download_bytes
 
     with scratch() as folder:
         asyncio.run(run(folder))

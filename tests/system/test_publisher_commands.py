@@ -98,10 +98,12 @@ def test_delta_sets_are_made_listed_and_judged(platform: Platform, tmp_path: Pat
         pushed = platform.type("push", tmp_path / version, "--no-deltas", *words).last_json()
         assert pushed["deltas"] is None
     for base, target in (("1", "2"), ("2", "3")):
-        made = platform.type("deltas", "add", "game", "--from", base, "--to", target, "--json")
-        assert made.last_json()["count"] > 0
-    again = platform.type("deltas", "add", "game", "--json").last_json()
-    assert again["was_there"]
+        words = ["--from", base, "--to", target, "--json"]
+        made: Any = platform.type("deltas", "add", "game", *words).last_json()
+        assert [each["count"] > 0 for each in made] == [True]
+    again: Any = platform.type("deltas", "add", "game", "--json").last_json()
+    assert [(each["base"], each["was_there"]) for each in again] == [(2, True), (1, False)]
+    assert again[1]["omitted"]["reason"] == "few-stones"
     sets: Any = platform.type("deltas", "list", "game", "--json").last_json()
     assert [(each["base"], each["target"]) for each in sets] == [(2, 3), (1, 2)]
     ways: Any = platform.type("deltas", "report", "game", "--json").last_json()

@@ -250,8 +250,8 @@ async def test_a_push_that_waits_is_live_at_once_with_its_deltas(
         wait_deltas=DeltaSettings(),
     )
     assert report.deltas is not None
-    assert (report.deltas.base, report.previous_counter, report.counter) == (3, 3, 4)
-    assert await named(storage) == [(3, 4)]
+    assert (report.deltas[0].base, report.previous_counter, report.counter) == (3, 3, 4)
+    assert (await named(storage))[0] == (3, 4)
     assert (await make(storage, tmp_path)).was_there
 
 

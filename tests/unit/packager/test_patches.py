@@ -11,6 +11,7 @@ import pytest
 from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX, Method
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import MemoryStorage
+from manifests.documents import Release
 from packager.patches import DeltaTally
 from packager.title_store import TitleStore
 from tests.delta_builds import Files, chunks_of, made_by, make, noise, publish_files, sprinkled
@@ -156,7 +157,7 @@ async def test_every_run_is_told_of_and_in_the_end_all_is_done(tmp_path: Path) -
     storage = await pair(tmp_path)
     done: list[int] = []
 
-    def hear(tally: DeltaTally) -> None:
+    def hear(_: Release, tally: DeltaTally) -> None:
         done.append(tally.done_size)
 
     report = await make(storage, tmp_path, on_progress=hear)
