@@ -21,6 +21,7 @@ from chunks.number_columns import (
     folded,
     unfolded,
 )
+from kit.buffers import Buffer
 from kit.errors import FormatError
 
 COVERS_MAX = 1 << 17
@@ -78,7 +79,7 @@ def encode_relinked(target: Bytes, base: Bytes, covers: Covers) -> bytes | None:
     return b"".join((header, numbers, runs.differences.tobytes(), *map(bytes, literals)))
 
 
-def apply_relinked(plain: bytes, base: bytes, size: int) -> bytes:
+def apply_relinked(plain: bytes, base: bytes, size: int) -> Buffer:
     """Return the ``size`` bytes that a difference makes of ``base``.
 
     Raises:
@@ -118,7 +119,7 @@ def apply_relinked(plain: bytes, base: bytes, size: int) -> bytes:
         at += end - start
     foresee(made, covers, sections, tables)
     _add(made, _Runs(starts, ends, differences))
-    return made.tobytes()
+    return made.data
 
 
 def _runs_of(differences: Bytes) -> _Runs:

@@ -108,7 +108,7 @@ class StoneFiles:
                 sizes = index.sizes[index.target_rows(number)].tolist()
                 self._place(check, ids, sizes)
 
-    def put(self, step: Step, target: bytes) -> None:
+    def put(self, step: Step, target: Buffer) -> None:
         """Keep what a delta made; seen whole or not at all."""
         name = _stone_name(step.delta.check)
         with self._folder.clone() as folder:
@@ -192,7 +192,7 @@ def stone_names(folder: Folder) -> list[str]:
     return [name for name in folder.names() if _STONE_NAME.fullmatch(name)]
 
 
-def _made(step: Step, payload: memoryview, bases: _Bases) -> bytes:
+def _made(step: Step, payload: memoryview, bases: _Bases) -> Buffer:
     """Return what a delta makes, every chunk of it verified."""
     name = f"delta {step.delta.check.hex()}"
     if digest_of(payload)[:CHUNK_ID_SIZE] != step.delta.check:
@@ -207,7 +207,7 @@ def _made(step: Step, payload: memoryview, bases: _Bases) -> bytes:
     return target
 
 
-def _chunks(step: Step, target: bytes) -> Iterator[tuple[int, Buffer]]:
+def _chunks(step: Step, target: Buffer) -> Iterator[tuple[int, Buffer]]:
     view, at = memoryview(target), 0
     for row, size in zip(step.rows, step.sizes, strict=True):
         if row >= 0:

@@ -63,13 +63,11 @@ class Step:
 
     @property
     def memory(self) -> int:
-        """Bytes held while it is applied: base, what the delta opens to, and target; of a program
-        the target once more while it is corrected, of an archive the same unfolded besides."""
+        """Bytes held while it is applied: base, what the delta opens to, and target; of an archive
+        the same unfolded besides."""
         open_size = min(2 * self.delta.size, self.target_size) + self.target_size
         if self.delta.method is Method.UNFOLDED:
             open_size += FLAT_BASE_SIZE_MAX + 2 * FLAT_TARGET_SIZE_MAX
-        if self.delta.method is Method.RELINKED:
-            open_size += self.target_size
         return self.base_size + open_size
 
 

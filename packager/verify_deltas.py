@@ -18,6 +18,7 @@ from chunks.delta import apply_delta
 from chunks.delta_bundle import PackedDelta, parse_delta_bundle
 from chunks.plan import RangeRequest, Wanted, range_requests
 from chunks.slices import BUNDLE_SIZE_MAX, SliceList
+from kit.buffers import Buffer
 from kit.concurrency import for_each
 from kit.errors import FormatError, InvalidInput, NotFound
 from manifests import locations
@@ -196,7 +197,7 @@ class DeltaVerification:
 # What follows is pure, and runs in threads.
 
 
-def _is(chunk: bytes, chunk_id: ChunkId) -> bool:
+def _is(chunk: Buffer, chunk_id: ChunkId) -> bool:
     return chunk_id_of(digest_of(chunk)) == chunk_id
 
 

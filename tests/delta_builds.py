@@ -131,7 +131,7 @@ async def made_by(
             size = sum(sizes[chunk_id] for chunk_id in delta.targets)
             target, at = apply_delta(delta.method, payload, base, size), 0
             for chunk_id in delta.targets:
-                made[chunk_id] = target[at : at + sizes[chunk_id]]
+                made[chunk_id] = bytes(target[at : at + sizes[chunk_id]])
                 assert chunk_id_of(digest_of(made[chunk_id])) == chunk_id
                 at += sizes[chunk_id]
     return made

@@ -57,7 +57,7 @@ def test_the_product_makes_the_golden_chunks() -> None:
         base = b"".join(HAVE[chunk] for chunk in delta.bases)
         target, at = apply_delta(delta.method, payload, base, sum(sizes)), 0
         for chunk, size in zip(delta.targets, sizes, strict=True):
-            made[chunk] = target[at : at + size]
+            made[chunk] = bytes(target[at : at + size])
             assert chunk_id_of(digest_of(made[chunk])) == chunk
             at += size
     assert made == MADE

@@ -362,7 +362,7 @@ def outcome(method: Method, payload: bytes, base: bytes, size: int) -> bytes | N
     except FormatError:
         return None
     assert len(made) == size
-    return made
+    return bytes(made)
 
 
 @pytest.mark.parametrize("method", Method)
