@@ -16,6 +16,7 @@ from manifests import locations
 from manifests.delta_index import parse_delta_index
 from manifests.documents import parse_delta_set, parse_head
 from manifests.names import Channel
+from tests import programs
 from tests.conformance import delta_reader
 from tests.conformance.make_golden import TITLE, write
 from tests.conformance.make_golden_deltas import BASES, TARGETS, golden_deltas
@@ -80,6 +81,15 @@ def test_the_independent_reader_notices_any_changed_byte(kind: str, tmp_path: Pa
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(ValueError, match=r"."):
             delta_reader.read_all(folder, ref_in(folder), HAVE)
+
+
+def test_the_golden_relinked_delta_makes_its_program() -> None:
+    payload = (Path(__file__).parent / "golden_relinked.delta").read_bytes()
+    assert apply_delta(Method.RELINKED, payload, programs.BASE, len(programs.TARGET)) == (
+        programs.TARGET
+    )
+    made = delta_reader.apply(Method.RELINKED, payload, programs.BASE, len(programs.TARGET))
+    assert made == programs.TARGET
 
 
 @pytest.mark.parametrize("size", [5, 3000, 200_000])

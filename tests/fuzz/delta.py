@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import random
 import resource
-import struct
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from chunks.delta import Method, apply_delta
 from kit.errors import FormatError
+from tests import programs
 from tests.deltas import bsdiff_of, framed, hdiff_of, likeness
+from tests.programs import plain_of
 
 MEMORY_MAX = 2 << 30
 """Of address space, most of it the interpreter's and its libraries'."""
@@ -31,7 +32,7 @@ SEEDS = [
     + bsdiff_of([(4000, 0, 0), (1000, len(TARGET) - 5000, 0)], bytes(5000), TARGET[5000:]),
     bytes([Method.ZSTD]) + b"\x28\xb5\x2f\xfd",
     bytes([Method.LZMA]) + b"\1\0\2abc\0",
-    bytes([Method.RELINKED]) + struct.pack("<7I", 0, 0, 0, 0, 0, 0, 0) + TARGET,
+    bytes([Method.RELINKED]) + (plain_of(programs.TARGET, programs.BASE) or b""),
 ]
 
 
@@ -42,11 +43,16 @@ def apply_one(raw: bytes) -> None:
     method, inside = Method(raw[0] % len(Method)), raw[1:]
     is_packed = method in {Method.HDIFF, Method.BSDIFF, Method.RELINKED}
     payload = framed(inside) if is_packed else inside
+    base, target = BASE, TARGET
+    if method is Method.LZMA:
+        base = b""
+    elif method is Method.RELINKED:
+        base, target = programs.BASE, programs.TARGET
     try:
-        made = apply_delta(method, payload, b"" if method is Method.LZMA else BASE, len(TARGET))
+        made = apply_delta(method, payload, base, len(target))
     except FormatError:
         return
-    assert len(made) == len(TARGET)
+    assert len(made) == len(target)
 
 
 def mutate_for(seconds: float) -> None:
