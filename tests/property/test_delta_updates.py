@@ -133,7 +133,7 @@ def test_by_own_sets_the_oldest_version_gets_to_the_newest_for_no_more_than_in_s
                 await console.install(TITLE, folder / f"game{number}", channel=LIVE)
             counters = [release.counter for release in publisher.releases]
             in_steps = await console.plan(TITLE, folder / "game0", channel=LIVE)
-            if counters[-1] - counters[0] == 2:
+            if len({release.root for release in publisher.releases}) == 3:
                 await publisher.add_sets(counters[1], counters[2])
             report = await update(console, folder / "game0", versions[-1])
             assert report.failed_deltas == 0

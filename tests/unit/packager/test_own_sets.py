@@ -39,7 +39,8 @@ from tests.delta_builds import (
 )
 from tests.pushes import LIVE, TITLE, FreeLock, push_folder, stored_objects
 
-PROGRAM = noise(1, 700_000)
+PROGRAM = bytes(byte & 0x3F for byte in noise(1, 700_000))
+"""Less than noise, as programs are: it makes runs of its own."""
 ASSETS = [noise(10 + number, 400_000) for number in range(4)]
 
 
