@@ -49,6 +49,8 @@ def test_publish_install_update_and_go_on_without_an_origin(
     assert (again["outcome"], again["uploaded_size"]) == ("unchanged", 0)
     assert platform.type("verify", "--title", "game").exit_code == 0
 
+    # An update asks for no manifest but by a delta: the edge knows what a fresh install asked for.
+    platform.console("install", "game", tmp_path / "another").last_json()
     platform.origin.kill()
     shutil.rmtree(game)
     platform.console("install", "game", game).last_json()
