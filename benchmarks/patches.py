@@ -179,8 +179,8 @@ MAKING_NOTES = [
 
 
 def _applyings(pairs: Measured) -> list[list[str]]:
-    rows = [["pair", "patched", "CPU of it", "MB/s a core", "memory for it", "seconds in all",
-             "hdiffz, whole: CPU", "zstd --patch-from: CPU"]]  # fmt: skip
+    rows = [["pair", "patched", "CPU of it", "MB/s a core", "memory over idle",
+             "of it for deltas", "seconds in all", "hdiffz, whole: CPU", "zstd --patch-from: CPU"]]  # fmt: skip
     for pair, (ours, peers) in pairs.items():
         update = ours.update
         cpu_s = max(update.cpu_s - update.idle_cpu_s, 0.01)
@@ -192,6 +192,7 @@ def _applyings(pairs: Measured) -> list[list[str]]:
                 f"{cpu_s:.2f} s",
                 f"{update.patched_bytes / cpu_s / MB:,.0f}",
                 f"{memory / MB:,.0f} MB",
+                f"{max(update.peak_rss_bytes - ours.plain_peak_rss_bytes, 0) / MB:,.0f} MB",
                 f"{update.seconds:.2f} s",
                 *(_seconds(peers[name]) for name in ("hdiffz, whole", "zstd --patch-from")),
             ]
@@ -202,6 +203,7 @@ def _applyings(pairs: Measured) -> list[list[str]]:
 APPLYING_NOTES = [
     "CPU and memory of the console's process, less those of an update that finds nothing to do;"
     " in them: download, reading the base, checking every chunk, writing, syncing",
+    "of it for deltas: beyond what the same update takes without them",
     "peers only apply a patch in one go and check nothing; they write all of the new tar, which is"
     " the whole build, not only what changed",
 ]

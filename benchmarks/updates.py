@@ -55,6 +55,8 @@ class PairUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
     making: Making
     update: Update
+    plain_peak_rss_bytes: int
+    """Of a console that makes the same update without deltas."""
 
 
 class ChainUpdate(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,11 +82,12 @@ def update_pair(scratch: Path, old: Path, new: Path, say: Callable[[str], None])
     stage = _stage(scratch, say)
     with stage.serving():
         stage.push(old, "1", "--wait-deltas")
-        installed = _install(stage, "console")
+        installed, plain = (_install(stage, name) for name in ("console", "plain"))
         (made,) = stage.push(new, "2", "--wait-deltas")["deltas"]
         making = _making(stage, made)
         update = _update(stage, installed, new)
-    return PairUpdate(making=making, update=update)
+        _, _, plain_peak = _console(stage, plain, "--set=console.use_deltas=false")
+    return PairUpdate(making=making, update=update, plain_peak_rss_bytes=plain_peak)
 
 
 def update_chain(scratch: Path, builds: Sequence[Path], say: Callable[[str], None]) -> ChainUpdate:
@@ -175,11 +178,11 @@ def _update(stage: Stage, installed: Path, build: Path) -> Update:
     )
 
 
-def _console(stage: Stage, installed: Path) -> tuple[Figures, float, int]:
+def _console(stage: Stage, installed: Path, *settings: str) -> tuple[Figures, float, int]:
     """Return the report of one update, its CPU seconds and its peak memory."""
     stage.peak_rss_bytes.pop("console", None)
     before = os.times()
-    report = stage.console("update", installed)
+    report = stage.console("update", installed, settings=settings)
     after = os.times()
     # Of children that have ended: the servers have not.
     cpu_s = after.children_user + after.children_system

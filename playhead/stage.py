@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,10 +70,10 @@ class Stage:
         """Run a publisher's command; return its report."""
         return self._run("packager", *words, "--json")
 
-    def console(self, verb: str, *words: str | Path) -> Figures:
+    def console(self, verb: str, *words: str | Path, settings: Sequence[str] = ()) -> Figures:
         """Run a player's command against the edge; return its report."""
         self.say(f"{verb:8s} through the edge")
-        return self._run("console", verb, *words, "--edge", self.edge_url, "--json")
+        return self._run("console", *settings, verb, *words, "--edge", self.edge_url, "--json")
 
     def compare(self, build: Path, installed: Path) -> None:
         """See to it that both trees are the same.
