@@ -179,8 +179,8 @@ MAKING_NOTES = [
 
 
 def _applyings(pairs: Measured) -> list[list[str]]:
-    rows = [["pair", "patched", "CPU of it", "MB/s a core", "memory over idle",
-             "of it for deltas", "seconds in all", "hdiffz, whole: CPU", "zstd --patch-from: CPU"]]  # fmt: skip
+    rows = [["pair", "patched", "CPU of it", "MB/s a core", "memory over idle", "of it for deltas",
+             "seconds in all", "hdiffz, whole: CPU", "zstd --patch-from: CPU"]]  # fmt: skip
     for pair, (ours, peers) in pairs.items():
         update = ours.update
         cpu_s = max(update.cpu_s - update.idle_cpu_s, 0.01)
