@@ -100,7 +100,7 @@ class Effort(Enum):
     """How long may be searched for the smallest delta."""
 
     QUICK = auto()
-    """Repeats only: some 200 MB/s, and three times the size on programs."""
+    """Repeats only: some 200 MB/s, and five times the size on programs."""
     BEST = auto()
 
 
