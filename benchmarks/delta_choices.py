@@ -71,13 +71,13 @@ async def measure(out: Path, old: Path, new: Path, *, save: bool) -> None:
     of_old, of_new = ChunkSource(store, first, threads), ChunkSource(store, second, threads)
     rows = missing_rows(second, first.row_of.__contains__).tolist()
     builds = Builds(of_old, of_new, await find_sources(of_old, of_new, rows, threads))
-    table = [["deltas make up to", "packed by", "runs", "size", "beside ours", "CPU"]]
+    table = [["deltas make up to", "packed by", "runs", "size", "beside LZMA2 outside", "CPU"]]
     for size in (4, 8, 16, 32):
         runs = builds.runs(size * MIB, size * MIB * 3 // 2)
-        table.append(await row(builds, runs, f"{size} MiB", "ours", ours))
+        table.append(await row(builds, runs, f"{size} MiB", "LZMA2 outside", unforeseen))
     runs = builds.runs(TARGET_SIZE_MAX, BASE_SIZE_MAX)
     ways = (
-        ("HDiffPatch, LZMA2 outside: no addresses foreseen", unforeseen),
+        ("ours: addresses foreseen", ours),
         ("zstd 19 inside", inside_with(hdiffpatch.ZStdConfig(level=19))),
         ("zstd 22 inside", inside_with(hdiffpatch.ZStdConfig(level=22))),
         ("LZMA2 inside", inside_with(hdiffpatch.Lzma2Config(level=9))),
@@ -93,7 +93,7 @@ async def measure(out: Path, old: Path, new: Path, *, save: bool) -> None:
             builds,
             some,
             "16 MiB",
-            "ours, whole old build as base, no addresses foreseen",
+            "LZMA2 outside, whole old build as base",
             against(whole_old),
         )
     )
@@ -106,8 +106,8 @@ async def measure(out: Path, old: Path, new: Path, *, save: bool) -> None:
         notes=[
             f"{old.name} to {new.name}: {sum(of_new.sizes[r] for r in rows) / 1e6:.1f} MB of new"
             " chunks",
-            "ours: what HDiffPatch finds, with addresses foreseen, LZMA2 over the whole; windows as"
-            " bases",
+            "LZMA2 outside: what HDiffPatch finds, windows as bases, LZMA2 over the whole"
+            " difference; ours foresees addresses besides",
             f"the whole old build is tried on every {SAMPLE}th run, bsdiff on the first",
         ],
     )
@@ -118,17 +118,17 @@ async def measure(out: Path, old: Path, new: Path, *, save: bool) -> None:
 async def row(
     builds: Builds, runs: Iterable[Run], limit: str, name: str, encode: Encode
 ) -> list[str]:
-    """Encode ``runs`` by ``encode`` and by ours."""
-    size = our_size = count = 0
+    """Encode ``runs`` by ``encode``, and by what all ways are held against."""
+    size = other_size = count = 0
     cpu_s = 0.0
     for run in runs:
         base, target = await builds.old.read(run.old_rows), await builds.new.read(run.rows)
         started_s = time.thread_time()
         size += encode(base, target)
         cpu_s += time.thread_time() - started_s
-        our_size += 0 if encode is ours else ours(base, target)
+        other_size += 0 if encode is unforeseen else unforeseen(base, target)
         count += 1
-    beside = "" if encode is ours else f"{size / our_size - 1:+.1%}"
+    beside = "" if encode is unforeseen else f"{size / other_size - 1:+.1%}"
     return [limit, name, str(count), f"{size / 1e6:.3f} MB", beside, f"{cpu_s:.1f} s"]
 
 
