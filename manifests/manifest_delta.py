@@ -49,9 +49,13 @@ def encode_manifest_delta(base: Sequence[Buffer], target: Sequence[Buffer]) -> b
         base: The old build's root and then its pages.
         target: The new build's root, then its new pages, then the index.
     """
-    of_base, parts = _opened_all(base), [_opened(part) for part in target]
+    parts = [_opened(part) for part in target]
     plain = b"".join(parts)
-    if len(parts) > PART_COUNT_MAX or len(plain) > TARGET_SIZE_MAX or len(of_base) > BASE_SIZE_MAX:
+    if len(parts) > PART_COUNT_MAX or len(plain) > TARGET_SIZE_MAX:
+        return None
+    try:
+        of_base = _opened_base(base)
+    except FormatError:
         return None
     if any(_closed(part) != stored for part, stored in zip(parts, target, strict=True)):
         return None  # another library stored it, and would have to rebuild it
@@ -76,7 +80,7 @@ def apply_manifest_delta(data: Buffer, base: Sequence[Buffer]) -> list[bytes]:
     if zero or not 0 < count <= PART_COUNT_MAX or len(view) < start:
         raise FormatError("has impossible counts")
     sizes = struct.unpack_from(f"<{count}I", view, _HEADER.size)
-    plain = memoryview(apply_delta(Method.ZSTD, view[start:], _opened_all(base), sum(sizes)))
+    plain = memoryview(apply_delta(Method.ZSTD, view[start:], _opened_base(base), sum(sizes)))
     parts: list[bytes] = []
     for size in sizes:
         parts.append(_closed(plain[:size]))
@@ -84,8 +88,16 @@ def apply_manifest_delta(data: Buffer, base: Sequence[Buffer]) -> list[bytes]:
     return parts
 
 
-def _opened_all(stored: Sequence[Buffer]) -> bytes:
-    return b"".join(map(_opened, stored))
+def _opened_base(stored: Sequence[Buffer]) -> bytes:
+    """Return all opened, end to end; stop as soon as it is more than a delta's base may have."""
+    parts: list[bytes] = []
+    left_size = BASE_SIZE_MAX
+    for each in stored:
+        parts.append(_opened(each))
+        left_size -= len(parts[-1])
+        if left_size < 0:
+            raise FormatError(f"the manifest it is for opens to more than {BASE_SIZE_MAX} bytes")
+    return b"".join(parts)
 
 
 def _opened(stored: Buffer) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from kit.errors import OutOfSpace, Unavailable
 from manifests import locations
 from tests.consoles import console_on, differences
 from tests.delta_publisher import DeltaPublisher, write_version
+from tests.disks import memory_disk
 from tests.faulty_edge import Asked, Fault, after, serving_faulty, status
 from tests.pushes import LIVE, TITLE
 
@@ -27,13 +27,8 @@ pytestmark = [pytest.mark.may_block, pytest.mark.slow]
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """64 MiB of memory, mounted as a disk."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    with memory_disk(tmp_path / "disk", 64) as disk:
+        yield disk
 
 
 @pytest.fixture

@@ -442,25 +442,14 @@ async def trickling(request: web.Request, asked: Asked, body: bytes) -> web.Stre
     return response
 
 
-async def test_edge_that_stalls_on_deltas_is_waited_for_no_longer_than_patience(
-    world: World,
-) -> None:
-    await world.install()
-    await world.publish(2)
-    world.publisher.edge.fault = world.only_deltas(stalled)
-    started = time.monotonic()
-    report = await world.update(2)
-    assert report.failed_deltas == report.plan.deltas > 0
-    assert time.monotonic() - started < 10
-
-
-async def test_edge_that_trickles_deltas_is_waited_for_no_longer_than_patience(
-    world: World,
+@pytest.mark.parametrize("fault", [stalled, trickling])
+async def test_edge_that_stalls_or_trickles_deltas_is_waited_for_no_longer_than_patience(
+    world: World, fault: Fault
 ) -> None:
     """Each byte resets the clock of a stall; patience is about the delta."""
     await world.install()
     await world.publish(2)
-    world.publisher.edge.fault = world.only_deltas(trickling)
+    world.publisher.edge.fault = world.only_deltas(fault)
     started = time.monotonic()
     report = await world.update(2)
     assert report.failed_deltas == report.plan.deltas > 0

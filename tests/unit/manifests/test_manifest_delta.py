@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chunks import codec
 from chunks.chunk_id import ChunkId, chunk_id_of, digest_of
-from chunks.delta import TARGET_SIZE_MAX, Method
+from chunks.delta import BASE_SIZE_MAX, TARGET_SIZE_MAX, Method
 from kit.errors import FormatError
 from manifests.delta_index import StoredDelta, encode_delta_index
 from manifests.documents import Root, encode
@@ -112,6 +112,9 @@ def test_what_another_library_packed_is_left_to_be_fetched() -> None:
 def test_what_is_too_large_is_left_to_be_fetched() -> None:
     assert encode_manifest_delta([], [bytes(TARGET_SIZE_MAX + 1)]) is None
     assert encode_manifest_delta([], [b"1"] * (PART_COUNT_MAX + 1)) is None
+    assert encode_manifest_delta([bytes(BASE_SIZE_MAX), b"1"], [b"1"]) is None
+    with pytest.raises(FormatError, match="opens to more"):
+        apply_manifest_delta(DATA, [bytes(BASE_SIZE_MAX), b"1"])
 
 
 def test_another_base_is_no_crash() -> None:
