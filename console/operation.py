@@ -109,15 +109,15 @@ class Operation:
         """Learn what the release is from what is installed, if there is a delta for just that."""
         installed, wanted = owned.record.release, self.release
         span = (installed.counter, wanted.counter)
-        for ref in self.deltas:
-            if (ref.base, ref.target) == span:
-                await self.session.releases.rebuild(
-                    wanted,
-                    installed.root,
-                    owned.build.root,
-                    ref,
-                    self.session.settings.delta_patience,
-                )
+        ref = next((ref for ref in self.deltas if (ref.base, ref.target) == span), None)
+        if ref is not None:
+            await self.session.releases.rebuild(
+                wanted,
+                installed.root,
+                owned.build.root,
+                ref,
+                self.session.settings.delta_patience,
+            )
 
     async def _build_with_head_start(self) -> Build:
         session = self.session
