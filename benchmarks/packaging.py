@@ -25,6 +25,7 @@ from chunks.chunker import cut
 from chunks.codec import LEVEL_QUICK
 from kit.clock import SystemClock
 from kit.object_storage.local import LocalStorage
+from kit.storage_lock import LockSettings
 from manifests.names import Channel, TitleId, Version
 from packager.ignore_rules import IgnoreRules
 from packager.layout import arrange
@@ -33,7 +34,7 @@ from packager.scan import scan
 from packager.segments import segments_of
 from packager.title_store import TitleStore
 from packager.windows import WINDOW_SIZE, CutPart, WindowReader
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 
 ROUNDS = 5
 """Of each, in turn, so that what else the machine does hits all alike; the median counts."""

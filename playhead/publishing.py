@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from kit.clock import SystemClock
+from kit.storage_lock import Rival
 from manifests.names import title_id
 from packager.title_store import TitleStore
-from packager.writer_lock import Rival, WriterLock
+from packager.writer_lock import WriterLock
 from playhead.compose import object_storage
 from playhead.settings import Settings
 

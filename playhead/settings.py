@@ -9,10 +9,10 @@ from edge.settings import EdgeSettings
 from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.wrappers import RetrySettings
 from kit.settings import Group
+from kit.storage_lock import LockSettings
 from origin.settings import OriginSettings
 from packager.patches import DeltaSettings
 from packager.sweep import SweepSettings
-from packager.writer_lock import LockSettings
 
 
 class StorageSettings(Group, frozen=True):

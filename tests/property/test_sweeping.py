@@ -19,6 +19,7 @@ from kit.clock import ManualClock
 from kit.errors import Conflict, NotFound, Unavailable
 from kit.object_storage import ObjectStat, ObjectStorage
 from kit.object_storage.testing import FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from kit.units import Seconds
 from manifests import locations
 from manifests.names import Channel
@@ -26,7 +27,7 @@ from packager.releases import promote, rollback
 from packager.sweep import SweepSettings, plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.verify import verify
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.publishing import BETA, LIVE, TITLE, publish
 
 LOCK = LockSettings(wait=Seconds(0))

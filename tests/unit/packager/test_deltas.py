@@ -15,6 +15,7 @@ from kit.clock import ManualClock
 from kit.errors import Conflict, NotFound, OutOfSpace
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import FULL, FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from manifests import locations
 from manifests.names import Channel
 from packager.deltas import delta_journal_path
@@ -22,7 +23,7 @@ from packager.patches import DeltaSettings
 from packager.releases import promote, rollback
 from packager.sweep import SweepSettings, plan_sweep, sweep
 from packager.title_store import TitleStore
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.delta_builds import (
     chunks_of,
     made_by,

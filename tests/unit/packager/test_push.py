@@ -16,6 +16,7 @@ from kit.clock import ManualClock, SystemClock
 from kit.errors import Conflict, InvalidInput, OutOfSpace, Unavailable
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import FULL, RESET, FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from manifests import locations
 from manifests.documents import ObjectRef, Release
 from manifests.names import Channel, Version
@@ -23,7 +24,7 @@ from packager.layout import Layout, LayoutGroup
 from packager.progress import PushProgress
 from packager.push import PushRequest, push
 from packager.title_store import TitleStore
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.pushes import (
     LIVE,
     TITLE,

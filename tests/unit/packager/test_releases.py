@@ -9,13 +9,14 @@ import pytest
 from kit.clock import ManualClock
 from kit.errors import Conflict, FormatError, IntegrityError, NotFound, Unavailable
 from kit.object_storage.testing import RESET, SLOW_DOWN, FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from kit.units import Seconds
 from manifests import locations
 from manifests.documents import Head, Release
 from manifests.names import Channel
 from packager.releases import list_releases, promote, rollback
 from packager.title_store import TitleStore
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.publishing import BETA, LIVE, TITLE, publish
 
 OLD: Mapping[str, bytes] = {"a": b"a" * 300, "b": b"the first b"}

@@ -9,6 +9,7 @@ import pytest
 from kit.clock import ManualClock
 from kit.errors import Conflict, Unavailable
 from kit.object_storage.testing import SLOW_DOWN, FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from kit.units import Seconds
 from manifests import locations
 from manifests.documents import Head, Release
@@ -16,7 +17,7 @@ from packager.releases import rollback
 from packager.sweep import SweepPlan, SweepSettings, plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.verify import verify
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.publishing import BETA, LIVE, TITLE, page_refs, places_of, publish, store_build
 
 GRACE_S = 1000.0
