@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from securesystemslib.signer import Signer
-from tuf.api.metadata import Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
 from kit.concurrency import for_each
 from kit.errors import Denied, FormatError, SettingsError
@@ -51,8 +51,8 @@ WRITES_AT_ONCE = 8
 """Metadata is a few kB: eight hide S3's latency."""
 
 OnlineSigners = Mapping[str, Sequence[Signer]]
-"""The platform's own keys: of ``timestamp``, ``snapshot`` and ``release``; several while one
-replaces another."""
+"""The platform's own keys: of ``timestamp``, ``snapshot`` and ``release``. While one replaces
+another both sign, so who believes either believes what is signed."""
 
 
 class Draft:
@@ -145,17 +145,14 @@ class Draft:
         return adopted
 
     def _check_signers(self, online: OnlineSigners) -> None:
-        for role, by in (
-            (TIMESTAMP, self.state.root),
-            (SNAPSHOT, self.state.root),
-            (RELEASE, self.state.targets),
-        ):
-            named = {key.keyid for key in role_keys(by, role).keys}
-            if not named & {signer.public_key.keyid for signer in online[role]}:
+        root, targets = self.state.root, self.state.targets
+        by: dict[str, Root | Targets] = {TIMESTAMP: root, SNAPSHOT: root, RELEASE: targets}
+        for role, delegator in by.items():
+            if not is_named(delegator, role, online):
+                named = sorted(key.keyid[:12] for key in role_keys(delegator, role).keys)
                 raise SettingsError(
                     f"the key that this machine has for role {role} is not one that the "
-                    f"repository names ({', '.join(key[:12] for key in sorted(named))}): "
-                    "see `playhead keys doctor`"
+                    f"repository names ({', '.join(named)}): see `playhead keys doctor`"
                 )
 
     async def _store_signed(self, storage: ObjectStorage) -> list[str]:
@@ -248,3 +245,9 @@ class Draft:
         top = (TARGETS, RELEASE)
         below = {role: signed for role, signed in said.items() if role not in top}
         self._reader.remember(self.state, below)
+
+
+def is_named(by: Root | Targets, role: str, online: OnlineSigners) -> bool:
+    """Tell whether one of the signers at hand has a key that ``by`` gives to ``role``."""
+    named = {key.keyid for key in role_keys(by, role).keys}
+    return bool(named & {signer.public_key.keyid for signer in online.get(role, ())})

@@ -37,6 +37,8 @@ class HeldLock(Protocol):
 
 
 NewLock = Callable[[], AbstractAsyncContextManager[HeldLock]]
+NewSigners = Callable[[], OnlineSigners]
+"""Returns the signers as they are now; may read files."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +57,7 @@ class GroupCommit:
         storage: ObjectStorage,
         reader: TrustReader,
         *,
-        online: OnlineSigners,
+        online: NewSigners,
         new_lock: NewLock,
         clock: Clock,
     ) -> None:
@@ -120,7 +122,8 @@ class GroupCommit:
             errors = [await _tried(change, draft) for change in changes]
             if draft.is_empty:
                 return errors
-            if not await draft.store(self._storage, self._online, lock.check_held):
+            online = await asyncio.to_thread(self._online)
+            if not await draft.store(self._storage, online, lock.check_held):
                 return errors
         raise Conflict("the repository of trust is being changed by someone without its lock")
 

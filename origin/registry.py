@@ -51,8 +51,8 @@ from manifests.trust_roles import (
     shard_role,
     shard_roles,
 )
-from origin.draft import Draft, OnlineSigners
-from origin.group_commit import GroupCommit, HeldLock, NewLock
+from origin.draft import Draft, is_named
+from origin.group_commit import GroupCommit, HeldLock, NewLock, NewSigners
 from origin.installation import Installation, check_next_root
 from origin.submission import check_title, submitted
 from origin.trust_reader import State, TrustReader
@@ -66,14 +66,11 @@ class Registry:
         storage: ObjectStorage,
         anchor: bytes,
         *,
-        online: OnlineSigners,
+        online: NewSigners,
         new_lock: NewLock,
         clock: Clock,
     ) -> None:
-        """Name storage, trusted root, the platform's own keys and how to lock.
-
-        Without keys (``online`` is empty) it reads only.
-        """
+        """Take storage, the trusted root, and what returns the platform's own keys and a lock."""
         self._storage = storage
         self._anchor = anchor
         self._online = online
@@ -135,8 +132,11 @@ class Registry:
         Raises:
             Conflict: There is one whose first root is another.
         """
+        if await self._is_begun():
+            return
         async with self._commits.alone() as lock:
-            await self._begin(lock, targets, bin_bits)
+            if not await self._is_begun():
+                await self._begin(lock, targets, bin_bits)
 
     async def enrol(
         self,
@@ -238,19 +238,15 @@ class Registry:
 
         await self._commits.commit(change)
 
-    async def install(
-        self, documents: Mapping[str, bytes], *, former: OnlineSigners | None = None
-    ) -> None:
+    async def install(self, documents: Mapping[str, bytes]) -> None:
         """Let roles say what their holders signed: root, targets, shards, publishers.
 
         All below root is committed at once, and must be believed by the old root as by the new,
         which comes last. What the platform signs is signed anew where its keys are replaced.
 
-        Args:
-            documents: By role; each the next version of what it says, or what it says already.
-            former: The online keys that a new root replaces. What is signed by them is signed by
-                both before, so no console is left without. If they were stolen or lost leave them
-                out: consoles then wait until this call ends.
+        While an online key is replaced this machine should have both: then what it signs is
+        believed by consoles that have the new root and by those that have not. If the old one is
+        lost, consoles wait until this call ends.
 
         Cut off, the same call finishes.
 
@@ -266,7 +262,7 @@ class Registry:
 
             await self._commits.commit(change)
         if ROOT in documents:
-            await to_its_end(self._install_root(documents[ROOT], former))
+            await to_its_end(self._install_root(documents[ROOT]))
 
     async def renew(self) -> list[str]:
         """Sign anew what the platform signs and what expires soon; return those roles.
@@ -295,50 +291,55 @@ class Registry:
         await self._commits.commit(change)
         return renewed
 
-    async def _install_root(self, document: bytes, former: OnlineSigners | None) -> None:
+    async def _install_root(self, document: bytes) -> None:
         async with self._commits.alone() as lock:
             state = await self._reader.state(amid_rotation=True)
             root = parse(document, Root, ROOT)
             if root.signed.version > state.root.version:
                 await check_next_root(self._reader, state, root)
-                if former is not None:
-                    await self._touch(lock, state, _both(former, self._online))
+                online = await asyncio.to_thread(self._online)
+                if all(is_named(state.root, role, online) for role in (TIMESTAMP, SNAPSHOT)):
+                    await self._touch(lock, state)
                 await lock.check_held()
                 await self._storage.put_if_absent(trust_key(ROOT, root.signed.version), document)
             if await self._reader.document(ROOT, root.signed.version) != document:
                 raise Conflict(f"root {root.signed.version} is another one: make the change again")
-            state = await self._reader.state(amid_rotation=True)
-            await self._touch(lock, state, self._online)
+            await self._touch(lock, await self._reader.state(amid_rotation=True))
 
-    async def _touch(self, lock: HeldLock, state: State, online: OnlineSigners) -> None:
+    async def _touch(self, lock: HeldLock, state: State) -> None:
         draft = Draft(self._reader, state, self._clock.now())
         draft.renew(TIMESTAMP)
+        online = await asyncio.to_thread(self._online)
         await draft.store(self._storage, online, lock.check_held)
+
+    async def _is_begun(self) -> bool:
+        root = parse(self._anchor, Root, ROOT).signed
+        try:
+            if await self._reader.document(ROOT, root.version) != self._anchor:
+                raise Conflict(
+                    f"{trust_key(ROOT, root.version)} is another root than the one trusted here: "
+                    "what is stored there is vouched for by other keys"
+                )
+            await self._storage.stat(trust_key(TIMESTAMP))
+        except NotFound:
+            return False
+        return True
 
     async def _begin(self, lock: HeldLock, targets: bytes, bin_bits: int) -> None:
         now_s = self._clock.now()
         root = parse(self._anchor, Root, ROOT)
-        key = trust_key(ROOT, root.signed.version)
-        if not await self._storage.put_if_absent(key, self._anchor):
-            stored = await self._storage.get(key, size_max=len(self._anchor) + DOCUMENT_SIZE_MAX)
-            if stored != self._anchor:
-                raise Conflict(f"{key} is another root: this storage is vouched for by other keys")
-        try:
-            await self._storage.stat(trust_key(TIMESTAMP))
-        except NotFound:
-            pass
-        else:
-            return
         said = parse(targets, Targets, TARGETS)
         check_signed(TARGETS, said, root.signed)
         release = release_with(None, role_keys(said.signed, RELEASE), now_s, bin_bits=bin_bits)
         snapshot = snapshot_with(None, {TARGETS: 1, RELEASE: 1}, now_s)
         timestamp = timestamp_with(None, 1, now_s)
+        online = await asyncio.to_thread(self._online)
+        await self._storage.put(trust_key(ROOT, root.signed.version), self._anchor)
         await self._storage.put(trust_key(TARGETS, 1), targets)
         for role, signed in ((RELEASE, release), (SNAPSHOT, snapshot)):
-            document = await asyncio.to_thread(sign, signed, self._online[role])
+            document = await asyncio.to_thread(sign, signed, online[role])
             await self._storage.put(trust_key(role, 1), document)
-        document = await asyncio.to_thread(sign, timestamp, self._online[TIMESTAMP])
+        document = await asyncio.to_thread(sign, timestamp, online[TIMESTAMP])
         await lock.check_held()
         await self._storage.put(trust_key(TIMESTAMP), document)
 
@@ -390,12 +391,3 @@ def _signed_for(role: str, said: Targets, signer: Signer, shard: Targets) -> byt
     document = sign(said, [signer])
     check_signed(role, parse(document, Targets, role), shard)
     return document
-
-
-def _both(former: OnlineSigners, online: OnlineSigners) -> OnlineSigners:
-    return {
-        role: list(
-            {each.public_key.keyid: each for each in [*former[role], *online[role]]}.values()
-        )
-        for role in (TIMESTAMP, SNAPSHOT, RELEASE)
-    }

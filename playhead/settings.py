@@ -13,6 +13,7 @@ from kit.storage_lock import LockSettings
 from origin.settings import OriginSettings
 from packager.patches import DeltaSettings
 from packager.sweep import SweepSettings
+from playhead.keys.settings import KeysSettings
 
 
 class StorageSettings(Group, frozen=True):
@@ -41,6 +42,7 @@ class Settings(Group, frozen=True):
     log_json: bool = False
     """One JSON object per line instead of text for people."""
     storage: StorageSettings = StorageSettings()
+    keys: KeysSettings = KeysSettings()
     packager: PackagerSettings = PackagerSettings()
     console: ConsoleSettings = ConsoleSettings()
     origin: OriginSettings = OriginSettings()

@@ -97,7 +97,7 @@ class TestBed:
         return Registry(
             storage or self.memory,
             self.anchor,
-            online=self.keys.online,
+            online=lambda: self.keys.online,
             new_lock=unlocked,
             clock=self.clock,
         )

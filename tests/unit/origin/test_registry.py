@@ -434,13 +434,16 @@ class TestInstalling:
                 former = bed.keys.online
                 bed.keys.online = {
                     **former,
-                    TIMESTAMP: [online_signer()],
-                    SNAPSHOT: [online_signer()],
+                    TIMESTAMP: [*former[TIMESTAMP][-1:], online_signer()],
+                    SNAPSHOT: [*former[SNAPSHOT][-1:], online_signer()],
                 }
                 root = sign(
                     root_with(
                         (await registry.state()).root,
-                        {role: keys_of(*bed.keys.online[role]) for role in (TIMESTAMP, SNAPSHOT)},
+                        {
+                            role: keys_of(bed.keys.online[role][-1])
+                            for role in (TIMESTAMP, SNAPSHOT)
+                        },
                         NOW_S,
                     ),
                     bed.keys.holders,
@@ -448,11 +451,11 @@ class TestInstalling:
                 storage = FaultyStorage(bed.memory)
                 storage.next(operation, *[_NO_FAULT] * index, fault)  # type: ignore[arg-type]
                 try:
-                    await bed.registry(storage).install({ROOT: root}, former=former)
+                    await bed.registry(storage).install({ROOT: root})
                 except type(fault.error):  # type: ignore[union-attr]
                     assert client.believes("acme", a_release("a-title"))
                     registry = bed.registry()
-                    await registry.install({ROOT: root}, former=former)
+                    await registry.install({ROOT: root})
                     assert client.believes("acme", a_release("a-title"))
                 else:
                     registry = bed.registry()

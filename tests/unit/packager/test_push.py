@@ -35,6 +35,7 @@ from tests.pushes import (
     tree_on_disk,
 )
 from tests.trees import write_tree
+from tests.vouchers import Notary
 
 BETA = Channel("beta")
 
@@ -351,11 +352,18 @@ async def test_cancelled_push_is_resumed(tmp_path: Path, storage: MemoryStorage)
     )
     store = TitleStore(storage, TITLE)
     pushing = asyncio.create_task(
-        push(store, request, lock=FreeLock(), clock=ManualClock(), display=Cancels())
+        push(
+            store,
+            request,
+            lock=FreeLock(),
+            clock=ManualClock(),
+            display=Cancels(),
+            voucher=Notary(),
+        )
     )
     with pytest.raises(asyncio.CancelledError):
         await pushing
-    report = await push(store, request, lock=FreeLock(), clock=ManualClock())
+    report = await push(store, request, lock=FreeLock(), clock=ManualClock(), voucher=Notary())
     assert report.resumed_chunk_count > 0
     assert await published_tree(storage) == tree_on_disk(tmp_path / "build")
 
@@ -415,6 +423,7 @@ async def test_display_sees_everything_done(build: Path, storage: MemoryStorage)
         lock=FreeLock(),
         clock=ManualClock(),
         display=display,
+        voucher=Notary(),
     )
     done = [progress.done_size for progress in display.seen]
     assert done == sorted(done)
