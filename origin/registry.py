@@ -119,6 +119,18 @@ class Registry:
         """Return what a role below ``targets`` says now; None if it says nothing yet."""
         return await self._reader.delegated(await self._reader.state(), role)
 
+    async def delegator(self, role: str) -> Targets:
+        """Return who says by which keys a bin, shard or publisher signs."""
+        return await self._reader.delegator(await self._reader.state(), role)
+
+    async def document(self, role: str, version: int) -> bytes:
+        """Return a version of what a role signed, as it is stored; *not verified*.
+
+        Raises:
+            NotFound: It is not stored.
+        """
+        return await self._reader.document(role, version)
+
     async def head_of(self, title: TitleId, channel: Channel) -> TargetFile | None:
         """Return what the platform says of a channel now; None if nothing."""
         state = await self._reader.state()
