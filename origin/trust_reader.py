@@ -103,11 +103,13 @@ class TrustReader:
         return self._state
 
     async def delegated(self, state: State, role: str) -> Targets | None:
-        """Return what a bin, shard or publisher says; None if the snapshot does not name it.
+        """Return what a role below root says; None if the snapshot does not name it.
 
         Raises:
             As :meth:`state`.
         """
+        if role in (TARGETS, RELEASE):
+            return state.targets if role == TARGETS else state.release
         version = state.version_of(role)
         if version is None:
             return None

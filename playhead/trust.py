@@ -146,7 +146,13 @@ class LocalVoucher:
             )
         keys = RoleKeys((ring.publishers[LOCAL].key,))
         holders = await asyncio.to_thread(self._folder.holders)
-        await registry.enrol(LOCAL, keys, [title], holders)
+        try:
+            await registry.enrol(LOCAL, keys, [title], holders)
+        except Denied as error:
+            raise Denied(
+                f"title {title} is new and more holders than are here must sign whose it is: "
+                f"`playhead keys add-holder --publisher {LOCAL} --title {title}` begins that"
+            ) from error
         return LOCAL
 
 

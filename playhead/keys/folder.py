@@ -168,7 +168,11 @@ class KeyFolder:
         if place in ring.following and uri in (None, ring.following[place].uri):
             return ring.following[place]
         entry = (
-            make_key(self.path, name, "online" if group == "online" else "offline")
+            make_key(
+                self.path,
+                f"publisher-{name}" if group == "publishers" else name,
+                "online" if group == "online" else "offline",
+            )
             if uri is None
             else import_key(uri, self.hsm_pin)
         )
