@@ -34,8 +34,8 @@ from manifests.trust_roles import (
     shard_role,
 )
 
-REMEMBERED_MAX = 512
-"""Delegated roles kept parsed: every bin, shard and the publishers at work, some 30 MB."""
+REMEMBERED_MAX = 1024
+"""Delegated roles kept parsed: all bins, all shards and the publishers at work, some 60 MB."""
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
