@@ -56,6 +56,7 @@ from origin.group_commit import GroupCommit, HeldLock, NewLock, NewSigners
 from origin.installation import Installation, check_next_root
 from origin.submission import check_title, submitted
 from origin.trust_reader import State, TrustReader
+from origin.trust_sweep import sweep_trust
 
 
 class Registry:
@@ -79,6 +80,13 @@ class Registry:
         self._commits = GroupCommit(
             storage, self._reader, online=online, new_lock=new_lock, clock=clock
         )
+
+    async def sweep(self) -> int:
+        """Delete metadata that was superseded so long ago that nobody asks for it; return how many.
+
+        Nobody else need be kept out: what is deleted no later state names either.
+        """
+        return await sweep_trust(self._storage, await self._reader.state())
 
     async def publisher_of(self, title: TitleId) -> PublisherId:
         """Return whose title it is.
