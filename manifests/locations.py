@@ -79,3 +79,21 @@ def delta_sets_prefix(title: TitleId) -> str:
 def lock_prefix(title: TitleId) -> str:
     """Return what the keys of the publisher's lock begin with."""
     return f"t/{title}/w/"
+
+
+TRUST_PREFIX = "trust/"
+"""What the keys of all metadata of trust begin with; their names are those of a TUF mirror."""
+
+
+def trust_key(role: str, version: int | None = None) -> str:
+    """Return the key, and after a slash the URL path, of what ``role`` signed.
+
+    Only the timestamp has no ``version``: it is the one that moves.
+    """
+    name = role if version is None else f"{version}.{role}"
+    return f"{TRUST_PREFIX}{name}.json"
+
+
+def trust_lock_prefix() -> str:
+    """Return what the keys of the registry's lock begin with."""
+    return f"{TRUST_PREFIX}w/"

@@ -1,4 +1,4 @@
-"""Make a build visible: pages, root, release, and last the channel's head."""
+"""Make a build visible: pages, root, release, what vouches for it, and last the channel's head."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from packager.delta_sets import NewSet, make_known, refs_for
 from packager.lock import Lock
 from packager.published import Published
 from packager.title_store import TitleStore
+from packager.vouching import Voucher
 
 PAGE_WRITES_AT_ONCE = 8
 """Pages are 256 KiB: eight hide S3's latency and hold 2 MiB."""
@@ -46,6 +47,7 @@ async def publish(
     channel: Channel,
     lock: Lock,
     clock: Clock,
+    voucher: Voucher,
     if_changed: bool,
     deltas: Sequence[NewSet] = (),
 ) -> Publication:
@@ -58,6 +60,7 @@ async def publish(
 
     Raises:
         Conflict: The lock was lost.
+        Denied: It is not vouched for; the channel is where it was.
     """
     root = ObjectRef(digest=written.build.build_id.hex(), size=len(written.root))
     head, same_version = published.head(channel), published.latest(version)
@@ -67,11 +70,12 @@ async def publish(
         and head.release.root == root
         and (if_changed or head.release.version == version)
     ):
+        await voucher.vouch(head.release, channel)
         return Publication("unchanged", head.release)
     if same_version is not None and same_version.root == root and same_version.counter > counter:
         for each in deltas:
             await make_known(store, each, same_version)
-        await _point(store, channel, same_version, lock)
+        await _point(store, channel, same_version, lock, voucher)
         return Publication("pointed", same_version)
     await for_each(written.pages, store.put_manifest, at_once=PAGE_WRITES_AT_ONCE)
     await store.put_manifest(written.root)
@@ -79,7 +83,7 @@ async def publish(
     release = await _add_release(store, published.highest_counter + 1, version, root, clock)
     for each in deltas:
         await make_known(store, each, release)
-    await _point(store, channel, release, lock)
+    await _point(store, channel, release, lock, voucher)
     return Publication("published", release)
 
 
@@ -154,8 +158,12 @@ async def _add_release(
     raise Conflict(f"releases of {store.title} are being added by someone else; push again")
 
 
-async def _point(store: TitleStore, channel: Channel, release: Release, lock: Lock) -> None:
+async def _point(
+    store: TitleStore, channel: Channel, release: Release, lock: Lock, voucher: Voucher
+) -> None:
     deltas = await refs_for(store, release)
+    await lock.check_held()
+    await voucher.vouch(release, channel)
     await lock.check_held()
     head = Head(title=store.title, channel=channel, release=release, deltas=deltas)
     await store.set_head(head)

@@ -4,7 +4,7 @@
 2. Take the title's lock; see what it has published and stored.
 3. Run the pipeline: new chunks are stored in bundles, each noted in the journal.
 4. If asked to, make the deltas from what the channel plays, and from before (``release_sets.py``).
-5. Store pages, root and release, and last point the channel to it.
+5. Store pages, root and release, have it vouched for, and last point the channel to it.
 
 Whatever is visible is complete. A push that ends early leaves bundles and a journal; the same push
 again goes on from them. A version names one content: pushing it again only moves the channel, and
@@ -58,6 +58,7 @@ from packager.release_sets import Making, OnProgress, make_sets
 from packager.scan import scan
 from packager.segments import Segment, segments_of
 from packager.title_store import TitleStore
+from packager.vouching import Voucher
 from packager.windows import WindowReader
 
 log = get_logger("packager")
@@ -161,6 +162,7 @@ async def push(
     *,
     lock: Lock,
     clock: Clock,
+    voucher: Voucher,
     display: ProgressDisplay | None = None,
     on_deltas: OnProgress = lambda _, __: None,
     workers: int | None = None,
@@ -172,6 +174,7 @@ async def push(
         request: What to push.
         lock: Taken for all but the scan; a dry run does without.
         clock: Stamps the release and times the stages.
+        voucher: Has the release vouched for before the channel plays it.
         display: Is shown the progress.
         on_deltas: Hears of that of deltas, if they are waited for.
         workers: Threads that hash and compress; by default one for each core.
@@ -181,6 +184,7 @@ async def push(
         Conflict: The version exists with other content, or the lock was not to be had or lost.
         OutOfSpace: The storage, or the disk of the cache folder, is full.
         Unavailable: The storage did not answer.
+        Denied: The release is not vouched for: its title is another publisher's.
         In every case the channel is where it was, and the same push goes on from what is stored.
     """
     started_s = clock.monotonic()
@@ -210,6 +214,7 @@ async def push(
                 channel=request.channel,
                 lock=lock,
                 clock=clock,
+                voucher=voucher,
                 if_changed=request.if_changed,
                 deltas=new_sets,
             )

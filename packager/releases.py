@@ -22,6 +22,7 @@ from manifests.documents import Head, ObjectRef, Release
 from manifests.names import Channel, TitleId
 from packager.delta_sets import refs_for
 from packager.title_store import TitleStore
+from packager.vouching import Voucher
 from packager.writer_lock import WriterLock
 
 ROOT_READS_AT_ONCE = 8
@@ -64,7 +65,9 @@ async def list_releases(store: TitleStore) -> list[ReleaseRow]:
     ]
 
 
-async def promote(store: TitleStore, lock: WriterLock, which: str | int, channel: Channel) -> Move:
+async def promote(
+    store: TitleStore, lock: WriterLock, which: str | int, channel: Channel, *, voucher: Voucher
+) -> Move:
     """Point ``channel``, which may be new, to a release.
 
     ``which`` is a counter (a number), or a version (text), which means the newest release of it.
@@ -72,6 +75,7 @@ async def promote(store: TitleStore, lock: WriterLock, which: str | int, channel
     Raises:
         NotFound: There is no such release, or its root is gone.
         Conflict: The channel points to a newer one, or the lock was lost.
+        Denied: It is not vouched for; the channel stays where it is.
         IntegrityError, FormatError: Its root is damaged; the channel stays where it is.
     """
     releases, heads = await _releases_and_heads(store)
@@ -83,7 +87,7 @@ async def promote(store: TitleStore, lock: WriterLock, which: str | int, channel
             f"than {_name(chosen)}: consoles refuse to go back. Use rollback, which publishes "
             "the older build again"
         )
-    return await _move(store, lock, channel, chosen, current)
+    return await _move(store, lock, channel, chosen, current, voucher=voucher)
 
 
 async def rollback(
@@ -93,6 +97,7 @@ async def rollback(
     to: str | int | None = None,
     *,
     clock: Clock,
+    voucher: Voucher,
 ) -> Move:
     """Make ``channel`` play an older build, by a new release of it.
 
@@ -106,6 +111,7 @@ async def rollback(
     Raises:
         NotFound: There is no such channel or release, or its root is gone.
         Conflict: ``to`` is newer than what the channel plays, or the lock was lost.
+        Denied: It is not vouched for; the channel stays where it is.
         IntegrityError, FormatError: The older build's root is damaged; nothing was changed.
     """
     releases, heads = await _releases_and_heads(store)
@@ -119,6 +125,7 @@ async def rollback(
         else find_release(store.title, releases, to)
     )
     if target.root == at.root:
+        await voucher.vouch(at, channel)
         return Move(current, is_new=False)
     if not any(r.root == target.root and r.counter < at.counter for r in releases):
         raise Conflict(
@@ -129,7 +136,7 @@ async def rollback(
     if newest.counter < at.counter:
         newest = _again(target, releases, heads, clock.now())
         await _add(store, lock, newest)
-    return await _move(store, lock, channel, newest, current)
+    return await _move(store, lock, channel, newest, current, voucher=voucher)
 
 
 async def _releases_and_heads(store: TitleStore) -> tuple[list[Release], list[Head]]:
@@ -185,11 +192,20 @@ async def _add(store: TitleStore, lock: WriterLock, release: Release) -> None:
 
 
 async def _move(
-    store: TitleStore, lock: WriterLock, channel: Channel, release: Release, current: Head | None
+    store: TitleStore,
+    lock: WriterLock,
+    channel: Channel,
+    release: Release,
+    current: Head | None,
+    *,
+    voucher: Voucher,
 ) -> Move:
     if current is not None and current.release == release:
+        await voucher.vouch(release, channel)
         return Move(current, is_new=False)
     await store.root(release.root)  # what cannot be read must not be played
+    await lock.check_held()
+    await voucher.vouch(release, channel)
     await lock.check_held()
     head = Head(
         title=store.title,

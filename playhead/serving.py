@@ -13,7 +13,8 @@ from kit import service
 from kit.clock import SystemClock
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
-from playhead import compose
+from origin.renewal import Renewal
+from playhead import compose, trust
 from playhead.settings import Settings
 
 
@@ -35,6 +36,12 @@ def _origin(settings: Settings) -> Binder:
     retrying = compose.with_retries(base, settings)
     measured = Measured(retrying, registry=binder.registry, clock=SystemClock())
     origin.routes.bind(binder, measured, settings.origin)
+    renewal = Renewal(
+        partial(trust.registry_for_renewal, settings, measured),
+        clock=SystemClock(),
+        metrics=binder.registry,
+    )
+    binder.background("trust renewal", renewal.run)
     return binder
 
 

@@ -9,10 +9,11 @@ from edge.settings import EdgeSettings
 from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.wrappers import RetrySettings
 from kit.settings import Group
+from kit.storage_lock import LockSettings
 from origin.settings import OriginSettings
 from packager.patches import DeltaSettings
 from packager.sweep import SweepSettings
-from packager.writer_lock import LockSettings
+from playhead.key_settings import KeysSettings
 
 
 class StorageSettings(Group, frozen=True):
@@ -41,6 +42,7 @@ class Settings(Group, frozen=True):
     log_json: bool = False
     """One JSON object per line instead of text for people."""
     storage: StorageSettings = StorageSettings()
+    keys: KeysSettings = KeysSettings()
     packager: PackagerSettings = PackagerSettings()
     console: ConsoleSettings = ConsoleSettings()
     origin: OriginSettings = OriginSettings()

@@ -16,6 +16,7 @@ from manifests.model import Build, EntryKind, Shard
 from manifests.names import Channel, TitleId, Version
 from packager.push import PushReport, PushRequest, push
 from packager.title_store import TitleStore
+from tests.vouchers import Notary
 
 TITLE = TitleId("a-title")
 LIVE = Channel("live")
@@ -64,6 +65,7 @@ async def push_folder(
         lock=lock or FreeLock(),
         clock=clock or ManualClock(IN_AN_HOUR_S),
         workers=workers,
+        voucher=Notary(),
     )
 
 

@@ -28,6 +28,7 @@ from playhead.cli.terminal import (
     duration_text,
     errors,
     json_option,
+    notice,
     output,
     print_figures,
     print_json,
@@ -83,7 +84,7 @@ def push(
         raise click.UsageError("--wait-deltas and --no-deltas exclude each other")
 
     async def run() -> PushReport:
-        async with publisher(settings, title, waiting_for) as desk:
+        async with publisher(settings, title, waiting_for, notice) as desk:
             request = PushRequest(
                 source=folder,
                 version=names.version(version),
@@ -101,6 +102,7 @@ def push(
                     request,
                     lock=desk.lock,
                     clock=SystemClock(),
+                    voucher=desk.voucher,
                     display=ProgressOnBar(bar, "push"),
                     on_deltas=DeltasOnBar(bar).show,
                 )
@@ -130,7 +132,7 @@ def releases(settings: Settings, title: str, as_json: bool) -> None:
     """List the releases of TITLE, newest first, and the channels that play them."""
 
     async def run() -> list[ReleaseRow]:
-        async with publisher(settings, title, waiting_for) as desk:
+        async with publisher(settings, title, waiting_for, notice) as desk:
             return await list_releases(desk.store)
 
     rows = asyncio.run(run())
@@ -163,9 +165,13 @@ def promote(settings: Settings, title: str, release: str, channel: str, as_json:
     """Point a channel forward to RELEASE of TITLE: a version, or `@` and a counter."""
 
     async def run() -> Move:
-        async with publisher(settings, title, waiting_for) as desk, desk.lock:
+        async with publisher(settings, title, waiting_for, notice) as desk, desk.lock:
             return await promote_release(
-                desk.store, desk.lock, which_release(release), names.channel(channel)
+                desk.store,
+                desk.lock,
+                which_release(release),
+                names.channel(channel),
+                voucher=desk.voucher,
             )
 
     _print_move(asyncio.run(run()), as_json=as_json)
@@ -184,10 +190,15 @@ def rollback(
     """Make a channel of TITLE play an older build again, as a new release."""
 
     async def run() -> Move:
-        async with publisher(settings, title, waiting_for) as desk, desk.lock:
+        async with publisher(settings, title, waiting_for, notice) as desk, desk.lock:
             to = None if release is None else which_release(release)
             return await roll_back(
-                desk.store, desk.lock, names.channel(channel), to, clock=SystemClock()
+                desk.store,
+                desk.lock,
+                names.channel(channel),
+                to,
+                clock=SystemClock(),
+                voucher=desk.voucher,
             )
 
     _print_move(asyncio.run(run()), as_json=as_json)
@@ -218,7 +229,7 @@ def sweep(
         chosen = msgspec.structs.replace(chosen, grace=_duration(grace))
 
     async def run() -> SweepPlan:
-        async with publisher(settings, title, waiting_for) as desk, desk.lock:
+        async with publisher(settings, title, waiting_for, notice) as desk, desk.lock:
             plan = await plan_sweep(desk.store, desk.lock, chosen)
             if not dry_run:
                 await carry_out(desk.store, desk.lock, plan)

@@ -58,6 +58,11 @@ def print_figures(figures: Mapping[str, str]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
+def notice(text: str) -> None:
+    """Say on standard error what a person should know."""
+    errors.print(text)
+
+
 def waiting_for(rival: object) -> None:
     """Say who has the lock that a command waits for."""
     errors.print(f"waiting for {rival}")

@@ -19,6 +19,7 @@ from kit.clock import ManualClock
 from kit.errors import Conflict, NotFound, Unavailable
 from kit.object_storage import ObjectStat, ObjectStorage
 from kit.object_storage.testing import FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from kit.units import Seconds
 from manifests import locations
 from manifests.names import Channel
@@ -26,8 +27,9 @@ from packager.releases import promote, rollback
 from packager.sweep import SweepSettings, plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.verify import verify
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.publishing import BETA, LIVE, TITLE, publish
+from tests.vouchers import Notary
 
 LOCK = LockSettings(wait=Seconds(0))
 GRACE_S = 1000
@@ -101,14 +103,14 @@ class Publishing(RuleBasedStateMachine):
     @rule(counter=counters, channel=channels, death=deaths)
     def promote(self, counter: int, channel: Channel, death: int | None) -> None:
         async def act(lock: WriterLock) -> None:
-            await promote(self.store, lock, counter, channel)
+            await promote(self.store, lock, counter, channel, voucher=Notary())
 
         self.attempt(act, death)
 
     @rule(channel=channels, to=st.one_of(st.none(), counters), death=deaths)
     def roll_back(self, channel: Channel, to: int | None, death: int | None) -> None:
         async def act(lock: WriterLock) -> None:
-            await rollback(self.store, lock, channel, to, clock=self.clock)
+            await rollback(self.store, lock, channel, to, clock=self.clock, voucher=Notary())
 
         self.attempt(act, death)
 

@@ -15,6 +15,7 @@ from kit.clock import ManualClock
 from kit.errors import Conflict, NotFound, OutOfSpace
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import FULL, FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from manifests import locations
 from manifests.names import Channel
 from packager.deltas import delta_journal_path
@@ -22,7 +23,7 @@ from packager.patches import DeltaSettings
 from packager.releases import promote, rollback
 from packager.sweep import SweepSettings, plan_sweep, sweep
 from packager.title_store import TitleStore
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.delta_builds import (
     chunks_of,
     made_by,
@@ -33,6 +34,7 @@ from tests.delta_builds import (
     write_files,
 )
 from tests.pushes import LIVE, TITLE, FreeLock, push_folder, stored_objects
+from tests.vouchers import Notary
 
 BETA = Channel("beta")
 GAME = noise(1, 600_000)
@@ -218,7 +220,7 @@ async def test_promotion_names_what_leads_to_the_release(
     await make(storage, tmp_path)
     store = TitleStore(storage, TITLE)
     async with lock_of(store) as lock:
-        await promote(store, lock, 3, BETA)
+        await promote(store, lock, 3, BETA, voucher=Notary())
     assert await named(storage, BETA) == [(2, 3)]
 
 
@@ -229,7 +231,7 @@ async def test_rollback_names_what_leads_to_the_build_it_goes_back_to(
     await make(storage, tmp_path, 3, 2)
     store = TitleStore(storage, TITLE)
     async with lock_of(store) as lock:
-        move = await rollback(store, lock, LIVE, clock=ManualClock(1_000_000))
+        move = await rollback(store, lock, LIVE, clock=ManualClock(1_000_000), voucher=Notary())
     assert move.head.release.counter == 4
     assert await named(storage) == [(3, 4), (1, 4)]
 

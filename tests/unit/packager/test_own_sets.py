@@ -14,6 +14,7 @@ from kit.clock import ManualClock
 from kit.errors import Conflict
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import MemoryStorage
+from kit.storage_lock import LockSettings
 from manifests import locations
 from manifests.delta_index import StoredDelta
 from manifests.documents import Release
@@ -25,7 +26,7 @@ from packager.patches import DeltaSettings, DeltaTally
 from packager.sweep import SweepSettings, plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.verify import verify
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.delta_builds import (
     Files,
     chunks_of,

@@ -16,6 +16,7 @@ from kit.clock import ManualClock, SystemClock
 from kit.errors import Conflict, InvalidInput, OutOfSpace, Unavailable
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.testing import FULL, RESET, FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from manifests import locations
 from manifests.documents import ObjectRef, Release
 from manifests.names import Channel, Version
@@ -23,7 +24,7 @@ from packager.layout import Layout, LayoutGroup
 from packager.progress import PushProgress
 from packager.push import PushRequest, push
 from packager.title_store import TitleStore
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.pushes import (
     LIVE,
     TITLE,
@@ -34,6 +35,7 @@ from tests.pushes import (
     tree_on_disk,
 )
 from tests.trees import write_tree
+from tests.vouchers import Notary
 
 BETA = Channel("beta")
 
@@ -350,11 +352,18 @@ async def test_cancelled_push_is_resumed(tmp_path: Path, storage: MemoryStorage)
     )
     store = TitleStore(storage, TITLE)
     pushing = asyncio.create_task(
-        push(store, request, lock=FreeLock(), clock=ManualClock(), display=Cancels())
+        push(
+            store,
+            request,
+            lock=FreeLock(),
+            clock=ManualClock(),
+            display=Cancels(),
+            voucher=Notary(),
+        )
     )
     with pytest.raises(asyncio.CancelledError):
         await pushing
-    report = await push(store, request, lock=FreeLock(), clock=ManualClock())
+    report = await push(store, request, lock=FreeLock(), clock=ManualClock(), voucher=Notary())
     assert report.resumed_chunk_count > 0
     assert await published_tree(storage) == tree_on_disk(tmp_path / "build")
 
@@ -414,6 +423,7 @@ async def test_display_sees_everything_done(build: Path, storage: MemoryStorage)
         lock=FreeLock(),
         clock=ManualClock(),
         display=display,
+        voucher=Notary(),
     )
     done = [progress.done_size for progress in display.seen]
     assert done == sorted(done)

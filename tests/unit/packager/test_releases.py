@@ -9,14 +9,16 @@ import pytest
 from kit.clock import ManualClock
 from kit.errors import Conflict, FormatError, IntegrityError, NotFound, Unavailable
 from kit.object_storage.testing import RESET, SLOW_DOWN, FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from kit.units import Seconds
 from manifests import locations
 from manifests.documents import Head, Release
 from manifests.names import Channel
 from packager.releases import list_releases, promote, rollback
 from packager.title_store import TitleStore
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.publishing import BETA, LIVE, TITLE, publish
+from tests.vouchers import Notary
 
 OLD: Mapping[str, bytes] = {"a": b"a" * 300, "b": b"the first b"}
 NEW: Mapping[str, bytes] = {"a": b"a" * 300, "b": b"the second b"}
@@ -93,7 +95,7 @@ async def test_promote_moves_a_channel_forward(
 ) -> None:
     await publish(store, OLD, "1.0", clock=clock)
     newer = await publish(store, NEW, "1.1", BETA, clock=clock)
-    move = await promote(store, lock, which, LIVE)
+    move = await promote(store, lock, which, LIVE, voucher=Notary())
     assert move.is_new
     assert move.head == await store.head(LIVE)
     assert await points_to(store, LIVE) == newer
@@ -101,7 +103,7 @@ async def test_promote_moves_a_channel_forward(
 
 async def test_promote_makes_a_new_channel(store: TitleStore, lock: WriterLock) -> None:
     only = await publish(store, OLD, "1.0", clock=clock)
-    assert (await promote(store, lock, "1.0", BETA)).is_new
+    assert (await promote(store, lock, "1.0", BETA, voucher=Notary())).is_new
     assert await points_to(store, BETA) == only
 
 
@@ -109,9 +111,9 @@ async def test_promoting_twice_changes_nothing(
     store: TitleStore, storage: FaultyStorage, lock: WriterLock
 ) -> None:
     await publish(store, OLD, "1.0", clock=clock)
-    await promote(store, lock, 1, BETA)
+    await promote(store, lock, 1, BETA, voucher=Notary())
     writes = storage.calls["put"]
-    assert not (await promote(store, lock, 1, BETA)).is_new
+    assert not (await promote(store, lock, 1, BETA, voucher=Notary())).is_new
     assert storage.calls["put"] == writes
 
 
@@ -121,7 +123,7 @@ async def test_promote_refuses_to_go_back_and_says_what_to_use(
     await publish(store, OLD, "1.0", clock=clock)
     newer = await publish(store, NEW, "1.1", clock=clock)
     with pytest.raises(Conflict, match=r"at release 2 \(1.1\), newer than 1 \(1.0\).*rollback"):
-        await promote(store, lock, "1.0", LIVE)
+        await promote(store, lock, "1.0", LIVE, voucher=Notary())
     assert await points_to(store, LIVE) == newer
 
 
@@ -131,7 +133,7 @@ async def test_a_release_that_is_not_there_is_named_with_those_that_are(
 ) -> None:
     await publish(store, OLD, "1.0", clock=clock)
     with pytest.raises(NotFound, match=rf"no release .*{which}.*1 \(1.0\)"):
-        await promote(store, lock, which, LIVE)
+        await promote(store, lock, which, LIVE, voucher=Notary())
 
 
 async def test_rollback_is_a_new_release_of_the_older_build(
@@ -139,7 +141,7 @@ async def test_rollback_is_a_new_release_of_the_older_build(
 ) -> None:
     old = await publish(store, OLD, "1.0", clock=clock)
     await publish(store, NEW, "1.1", clock=clock)
-    move = await rollback(store, lock, LIVE, "1.0", clock=clock)
+    move = await rollback(store, lock, LIVE, "1.0", clock=clock, voucher=Notary())
     again = await points_to(store, LIVE)
     assert move == type(move)(Head(title=TITLE, channel=LIVE, release=again), is_new=True)
     assert (again.counter, again.version, again.root) == (3, "1.0", old.root)
@@ -152,7 +154,7 @@ async def test_rollback_without_a_target_takes_the_build_before(
     first = await publish(store, {"z": b"zero"}, "0.9", clock=clock)
     await publish(store, OLD, "1.0", clock=clock)
     await publish(store, OLD, "1.0.1", clock=clock)  # the same build under another label
-    await rollback(store, lock, LIVE, clock=clock)
+    await rollback(store, lock, LIVE, clock=clock, voucher=Notary())
     again = await points_to(store, LIVE)
     assert (again.counter, again.root) == (4, first.root)
 
@@ -162,8 +164,8 @@ async def test_rolling_back_twice_to_the_same_release_changes_nothing(
 ) -> None:
     await publish(store, OLD, "1.0", clock=clock)
     await publish(store, NEW, "1.1", clock=clock)
-    await rollback(store, lock, LIVE, 1, clock=clock)
-    assert not (await rollback(store, lock, LIVE, 1, clock=clock)).is_new
+    await rollback(store, lock, LIVE, 1, clock=clock, voucher=Notary())
+    assert not (await rollback(store, lock, LIVE, 1, clock=clock, voucher=Notary())).is_new
     assert await store.release_counters() == [1, 2, 3]
 
 
@@ -175,9 +177,9 @@ async def test_a_rollback_that_died_before_the_head_is_finished_not_repeated(
     await publish(store, NEW, "1.1", clock=clock)
     storage.next("put", SLOW_DOWN)
     with pytest.raises(Unavailable):
-        await rollback(store, lock, LIVE, to, clock=clock)
+        await rollback(store, lock, LIVE, to, clock=clock, voucher=Notary())
     assert (await points_to(store, LIVE)).counter == 2
-    await rollback(store, lock, LIVE, to, clock=clock)
+    await rollback(store, lock, LIVE, to, clock=clock, voucher=Notary())
     assert (await points_to(store, LIVE)).counter == 3
     assert await store.release_counters() == [1, 2, 3]
 
@@ -189,8 +191,8 @@ async def test_a_rollback_whose_answer_was_lost_is_finished_not_repeated(
     await publish(store, NEW, "1.1", clock=clock)
     storage.next("put_if_absent", RESET)
     with pytest.raises(Unavailable):
-        await rollback(store, lock, LIVE, clock=clock)
-    await rollback(store, lock, LIVE, clock=clock)
+        await rollback(store, lock, LIVE, clock=clock, voucher=Notary())
+    await rollback(store, lock, LIVE, clock=clock, voucher=Notary())
     assert await store.release_counters() == [1, 2, 3]
 
 
@@ -199,10 +201,10 @@ async def test_rolled_back_and_promoted_again_takes_the_newer_counter(
 ) -> None:
     await publish(store, OLD, "1.0", clock=clock)
     await publish(store, NEW, "1.1", clock=clock)
-    await rollback(store, lock, LIVE, clock=clock)
+    await rollback(store, lock, LIVE, clock=clock, voucher=Notary())
     with pytest.raises(Conflict, match="rollback"):
-        await promote(store, lock, "1.1", LIVE)
-    again = (await rollback(store, lock, LIVE, "1.1", clock=clock)).head.release
+        await promote(store, lock, "1.1", LIVE, voucher=Notary())
+    again = (await rollback(store, lock, LIVE, "1.1", clock=clock, voucher=Notary())).head.release
     assert (again.counter, again.version) == (4, "1.1")
 
 
@@ -210,7 +212,7 @@ async def test_rollback_does_not_go_forward(store: TitleStore, lock: WriterLock)
     await publish(store, OLD, "1.0", clock=clock)
     await publish(store, NEW, "1.1", BETA, clock=clock)
     with pytest.raises(Conflict, match=r"release 2 \(1.1\) is newer.*Use promote"):
-        await rollback(store, lock, LIVE, 2, clock=clock)
+        await rollback(store, lock, LIVE, 2, clock=clock, voucher=Notary())
 
 
 async def test_rollback_needs_a_channel_and_an_older_build(
@@ -218,9 +220,9 @@ async def test_rollback_needs_a_channel_and_an_older_build(
 ) -> None:
     await publish(store, OLD, "1.0", clock=clock)
     with pytest.raises(NotFound, match="title a-title has no channel beta"):
-        await rollback(store, lock, BETA, clock=clock)
+        await rollback(store, lock, BETA, clock=clock, voucher=Notary())
     with pytest.raises(NotFound, match=r"no release of another build older than 1 \(1.0\)"):
-        await rollback(store, lock, LIVE, clock=clock)
+        await rollback(store, lock, LIVE, clock=clock, voucher=Notary())
 
 
 async def test_a_counter_is_never_used_again_even_if_its_release_is_gone(
@@ -229,7 +231,7 @@ async def test_a_counter_is_never_used_again_even_if_its_release_is_gone(
     await publish(store, OLD, "1.0", clock=clock)
     await publish(store, NEW, "1.1", clock=clock)
     await store.storage.delete([locations.release_key(TITLE, 2)])
-    await rollback(store, lock, LIVE, clock=clock)
+    await rollback(store, lock, LIVE, clock=clock, voucher=Notary())
     assert (await points_to(store, LIVE)).counter == 3
 
 
@@ -238,7 +240,7 @@ async def test_a_damaged_root_is_not_rolled_back_to(store: TitleStore, lock: Wri
     await publish(store, NEW, "1.1", clock=clock)
     await store.storage.put(locations.manifest_key(TITLE, old.root.raw_digest), b"{}")
     with pytest.raises(IntegrityError, match=f"root {old.root.digest} of a-title"):
-        await rollback(store, lock, LIVE, clock=clock)
+        await rollback(store, lock, LIVE, clock=clock, voucher=Notary())
     assert await store.release_counters() == [1, 2]
 
 
@@ -247,7 +249,7 @@ async def test_a_damaged_root_is_not_promoted(store: TitleStore, lock: WriterLoc
     newer = await publish(store, NEW, "1.1", BETA, clock=clock)
     await store.storage.delete([locations.manifest_key(TITLE, newer.root.raw_digest)])
     with pytest.raises(NotFound, match=newer.root.digest):
-        await promote(store, lock, 2, LIVE)
+        await promote(store, lock, 2, LIVE, voucher=Notary())
     assert (await points_to(store, LIVE)).counter == 1
 
 
@@ -259,8 +261,8 @@ async def test_nothing_moves_once_the_lock_is_lost(store: TitleStore) -> None:
     async with WriterLock(storage, TITLE, clock=mine, settings=settings, command="t") as lock:
         mine.advance(61)
         with pytest.raises(Conflict, match="lost the lock"):
-            await rollback(store, lock, LIVE, clock=clock)
+            await rollback(store, lock, LIVE, clock=clock, voucher=Notary())
         with pytest.raises(Conflict, match="lost the lock"):
-            await promote(store, lock, 2, BETA)
+            await promote(store, lock, 2, BETA, voucher=Notary())
     assert await store.release_counters() == [1, 2]
     assert [head.channel for head in await store.heads()] == [LIVE]

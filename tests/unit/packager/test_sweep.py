@@ -9,6 +9,7 @@ import pytest
 from kit.clock import ManualClock
 from kit.errors import Conflict, Unavailable
 from kit.object_storage.testing import SLOW_DOWN, FaultyStorage, MemoryStorage
+from kit.storage_lock import LockSettings
 from kit.units import Seconds
 from manifests import locations
 from manifests.documents import Head, Release
@@ -16,8 +17,9 @@ from packager.releases import rollback
 from packager.sweep import SweepPlan, SweepSettings, plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.verify import verify
-from packager.writer_lock import LockSettings, WriterLock
+from packager.writer_lock import WriterLock
 from tests.publishing import BETA, LIVE, TITLE, page_refs, places_of, publish, store_build
+from tests.vouchers import Notary
 
 GRACE_S = 1000.0
 ONLY_NEWEST = SweepSettings(keep=1, grace=Seconds(GRACE_S))
@@ -162,7 +164,7 @@ async def test_a_rolled_back_build_is_kept_by_its_new_release(
     store: TitleStore, clock: ManualClock, aged: list[Release]
 ) -> None:
     async with WriterLock(store.storage, TITLE, clock=clock, settings=LOCK, command="t") as lock:
-        await rollback(store, lock, LIVE, 1, clock=clock)
+        await rollback(store, lock, LIVE, 1, clock=clock, voucher=Notary())
     clock.advance(GRACE_S + 1)
     await swept(store, clock)
     assert await store.release_counters() == [4]

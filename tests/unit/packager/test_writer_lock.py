@@ -16,14 +16,15 @@ import pytest
 from kit.buffers import Buffer
 from kit.clock import ManualClock, SystemClock
 from kit.errors import Conflict, Unavailable
+from kit.holder import Holder, is_gone, this_process
 from kit.object_storage import ObjectStorage
 from kit.object_storage.local import LocalStorage
 from kit.object_storage.s3 import S3Storage
 from kit.object_storage.testing import RESET, SLOW_DOWN, FaultyStorage, MemoryStorage
+from kit.storage_lock import Claim, LockSettings, Rival
 from kit.units import Seconds
 from manifests import locations
-from packager.holder import Holder, is_gone, this_process
-from packager.writer_lock import Claim, LockSettings, Rival, WriterLock
+from packager.writer_lock import WriterLock
 from tests.polling import eventually
 from tests.publishing import TITLE
 from tests.servers.swift import Swift
@@ -37,7 +38,8 @@ from pathlib import Path
 from kit.clock import SystemClock
 from kit.object_storage.local import LocalStorage
 from manifests.names import TitleId
-from packager.writer_lock import LockSettings, WriterLock
+from kit.storage_lock import LockSettings
+from packager.writer_lock import WriterLock
 
 async def main():
     storage = LocalStorage(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""The platform's keys: where they are, how they are made, changed and looked after."""
