@@ -126,17 +126,26 @@ def _lease_of(claims: Claims) -> Lease:
             access_token.ISSUED_AT: int(issued_at),
             access_token.TOKEN_ID: bytes(token_id),
             access_token.VERSION: 1,
-            access_token.URI: {access_token.URI_PATH: {access_token.PREFIX_MATCH: str(path)}},
+            access_token.URI: dict(uri),
             access_token.METHODS: ["GET", "HEAD"],
             access_token.EPOCH: int(epoch),
         } if len(claims) == _CLAIM_COUNT and 0 < len(subject) <= _SUBJECT_SIZE_MAX:
-            title = _title_in(path)
+            title = _title_in(uri)
             return Lease(Subject(subject), title, issued_at, expires_at, epoch, token_id)
         case _:
             raise InvalidToken("its claims are not those of a lease; this program may be too old")
 
 
-def _title_in(path: str) -> TitleId | None:
+def _title_in(uri: dict[Any, Any]) -> TitleId | None:
+    """Read the one restriction that a lease has; with any other besides, it would open too much."""
+    match uri:
+        case {
+            access_token.URI_PATH: {access_token.PREFIX_MATCH: str(path), **more},
+            **others,
+        } if not more and not others:
+            pass
+        case _:
+            raise InvalidToken("it is for something other than the path of a title")
     if path == _ALL_TITLES:
         return None
     found = _TITLE_PATH.fullmatch(path)

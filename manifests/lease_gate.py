@@ -53,6 +53,16 @@ class Gate:
         self._remembered_max = remembered_max
         self._revoked: dict[tuple[Subject, TitleId], int] = {}
 
+    @property
+    def remembered_count(self) -> int:
+        """Leases found authentic that need no MAC again."""
+        return len(self._remembered)
+
+    @property
+    def revocation_count(self) -> int:
+        """Revocations in force."""
+        return len(self._revoked)
+
     def use_keys(self, keys: Mapping[KeyId, bytes]) -> None:
         """Accept leases by ``keys`` from now on, and by no others."""
         if keys != self._keys:
