@@ -17,6 +17,7 @@ from pathlib import Path
 from console.durable import naming_disk_errors
 from console.installer import remove_installed
 from console.inventory import take_inventory
+from console.leases import LeaseSource
 from console.operation import Operation
 from console.planner import Plan
 from console.progress import Observer, ignore
@@ -34,10 +35,15 @@ class Console:
     """One player's machine. Belongs to one event loop; its calls may run side by side."""
 
     def __init__(
-        self, settings: ConsoleSettings, http: HttpClient, clock: Clock | None = None
+        self,
+        settings: ConsoleSettings,
+        http: HttpClient,
+        leases: LeaseSource,
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._http = http
+        self._leases = leases
         self._clock = clock or SystemClock()
 
     async def install(
