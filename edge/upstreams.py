@@ -20,7 +20,7 @@ T = TypeVar("T")
 Take = Callable[[HttpReply], Awaitable[T]]
 """Reads and verifies an answer; what it raises is the upstream's fault."""
 NodeLease = Callable[[], str]
-"""Returns a lease by which this node may read every title, good for a while."""
+"""Returns a lease by which this node may read every title; empty if it has none."""
 
 
 class NoUpstream(Unavailable):
@@ -89,7 +89,8 @@ class Upstreams:
         raise NotFound(f"{path}: not found")
 
     async def _ask(self, upstream: _Upstream, path: str, take: Take[T]) -> T:
-        url, headers = upstream.url + path, {HEADER: self._node_lease()}
+        url, lease = upstream.url + path, self._node_lease()
+        headers = {HEADER: lease} if lease else {}
         try:
             async with (
                 asyncio.timeout(self._within_s),
