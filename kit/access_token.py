@@ -21,7 +21,7 @@ from typing import Any, NewType, TypeAlias
 
 import cbor2
 
-from kit.errors import Denied
+from kit.errors import Unauthenticated
 
 KeyId = NewType("KeyId", str)
 Claims: TypeAlias = dict[int, Any]
@@ -49,11 +49,10 @@ _TAG_SIZE = 32
 _SHORT_STRING, _ONE_BYTE_LENGTH, _TWO_BYTE_LENGTH = 0x40, 0x58, 0x59
 
 
-class InvalidToken(Denied):
+class InvalidToken(Unauthenticated):
     """A token was made by nobody whose key is known here, or was changed on the way."""
 
     code = "token-invalid"
-    status = 401
 
 
 def encode_token(claims: Mapping[int, Any], key_id: KeyId, key: bytes) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NewType
 
 from kit import access_token
 from kit.access_token import Claims, InvalidToken, KeyId, decode_token, encode_token
-from kit.errors import Denied
+from kit.errors import Denied, Unauthenticated
 from manifests.names import TITLE_PATTERN, TitleId
 
 Subject = NewType("Subject", str)
@@ -53,25 +53,29 @@ class Lease:
     """Tells leases apart in logs."""
 
 
-class LeaseMissing(Denied):
+class LeaseWanted(Unauthenticated):
+    """A good lease must be shown; which fault this one has, its kind says."""
+
+    code = "lease-wanted"
+    challenge = HEADER
+
+
+class LeaseMissing(LeaseWanted):
     """Content was asked for without a lease."""
 
     code = "lease-missing"
-    status = 401
 
 
-class LeaseExpired(Denied):
+class LeaseExpired(LeaseWanted):
     """The lease was good once; a new one will do."""
 
     code = "lease-expired"
-    status = 401
 
 
-class LeaseInvalid(Denied):
+class LeaseInvalid(LeaseWanted):
     """The lease was made by nobody who may, or was changed on the way."""
 
     code = "lease-invalid"
-    status = 401
 
 
 class LeaseForOtherTitle(Denied):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from kit.access_token import KeyId
 from kit.clock import Clock
@@ -41,6 +42,17 @@ class Revocation:
     title: TitleId
     epoch: int
     """Milliseconds since the Unix epoch, by the clock of whoever mints leases."""
+
+
+class Guard(Protocol):
+    """What a server of content asks before it answers."""
+
+    def check(self, token: str | None, title: TitleId) -> object:
+        """Do nothing if the lease ``token`` allows to read content of ``title`` now.
+
+        Raises:
+            Denied: It does not.
+        """
 
 
 class Gate:
