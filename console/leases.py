@@ -131,8 +131,6 @@ class Leases:
         # From before asking: a lease ends where it was minted, whatever time it took to come.
         now = self._clock.monotonic()
         granted = await self._source.lease(title)
-        held = _Held(
-            granted.token, now, now + RENEW_AT * granted.lasts_s, now + granted.lasts_s
-        )
+        held = _Held(granted.token, now, now + RENEW_AT * granted.lasts_s, now + granted.lasts_s)
         self._held[title] = held
         return held

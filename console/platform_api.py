@@ -159,7 +159,13 @@ class Console:
         self, folder: Path, observer: Observer, *, may_create: bool = False
     ) -> AbstractAsyncContextManager[Session]:
         return open_session(
-            self._settings, self._http, self._clock, folder, observer, may_create=may_create
+            self._settings,
+            self._http,
+            self._leases,
+            self._clock,
+            folder,
+            observer=observer,
+            may_create=may_create,
         )
 
     async def _install(self, session: Session, title: TitleId, channel: Channel) -> Operation:

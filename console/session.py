@@ -112,8 +112,8 @@ async def open_session(
     lease_source: LeaseSource,
     clock: Clock,
     path: Path,
-    observer: Observer,
     *,
+    observer: Observer,
     may_create: bool = False,
 ) -> AsyncIterator[Session]:
     """Open and lock the folder ``path``, and find out what is there.

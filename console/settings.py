@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
@@ -22,6 +23,17 @@ class CheckpointSettings(Group, frozen=True):
     """Make what was written durable after so many bytes."""
     every: Seconds = Seconds(4)
     """Or after so long, whichever comes first."""
+
+
+class LeaseServiceSettings(Group, frozen=True):
+    """Who gives this console's player leases."""
+
+    url: str = ""
+    """Base URL of an entitlement service. Without one, leases are minted with the keys of this
+    machine: for a console beside its server."""
+    token_file: Path = Path("player.token")
+    """The player's bearer token for that service, below `keys.dir` unless absolute; only its owner
+    may read it."""
 
 
 class ConsoleSettings(Group, frozen=True):
@@ -51,6 +63,7 @@ class ConsoleSettings(Group, frozen=True):
     """Fetch plain chunks instead of a delta that no edge has given for so long."""
     delta_memory_max: ByteSize = ByteSize(56 << 20)
     """What all deltas being applied may take together; one alone may take all of it."""
+    entitlement: LeaseServiceSettings = LeaseServiceSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     http: ClientSettings = ClientSettings()
 

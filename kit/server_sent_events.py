@@ -66,4 +66,6 @@ def _event(block: bytes) -> ServerEvent | None:
         fields[name] = value.removeprefix(b" ")
     if not fields:
         return None
-    return ServerEvent(fields.get(b"event", b"message").decode("utf-8", "replace"), fields.get(b"data", b""))
+    return ServerEvent(
+        fields.get(b"event", b"message").decode("utf-8", "replace"), fields.get(b"data", b"")
+    )

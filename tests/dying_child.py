@@ -18,6 +18,7 @@ from console.platform_api import Console
 from console.script import SCRIPT
 from kit.http_client import HttpClient
 from tests.consoles import impatient_settings
+from tests.leases import AnyLease
 
 EFFECTS = ("write", "pwrite", "fsync", "rename", "unlink", "ftruncate", "mkdir", "rmdir")
 
@@ -53,7 +54,7 @@ async def main(url: str, folder: Path, effects: int) -> None:
     )
     settings = impatient_settings(url)
     async with HttpClient(settings.http) as http:
-        await Console(settings, http).update(folder)
+        await Console(settings, http, AnyLease()).update(folder)
 
 
 if __name__ == "__main__":

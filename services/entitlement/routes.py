@@ -31,8 +31,8 @@ B = TypeVar("B")
 BODY_SIZE_MAX = 1024
 BODY_WITHIN_S = 10.0
 
-CheckNode = Callable[[str | None], None]
-"""Does nothing if a token is a node's lease; raises Denied otherwise."""
+CheckNode = Callable[[str | None, str], object]
+"""Raises Denied unless a token is a node's lease; also takes what it is for."""
 
 _PRIVATE = {"Cache-Control": "no-store"}
 
@@ -118,7 +118,7 @@ class _Routes:
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
-        self._check_node(request.headers.get(HEADER))
+        self._check_node(request.headers.get(HEADER), request.path)
         state = request.app[STATE]
         async with aclosing(self._entitlement.events()) as events:
             # The first event before the head: what it raises is still an answer of its own.

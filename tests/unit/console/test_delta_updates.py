@@ -32,6 +32,7 @@ from manifests.manifest_delta import encode_manifest_delta
 from tests.consoles import IMPATIENT, console_on, differences, impatient_settings
 from tests.delta_publisher import BEST, DeltaPublisher, index_key, write_version
 from tests.faulty_edge import Asked, Fault, after, flipped, serving_faulty, stalled, status
+from tests.leases import AnyLease
 from tests.pushes import LIVE, TITLE
 from tests.serving import running_edge, running_origin
 
@@ -625,7 +626,7 @@ async def console_behind_an_edge(world: World, folder: Path) -> AsyncIterator[Co
         running_edge(folder / "cache", origin.url, head_fresh_for=Seconds(0)) as edge,
         HttpClient(IMPATIENT) as http,
     ):
-        yield Console(impatient_settings(edge.url, delta_patience=0.3), http)
+        yield Console(impatient_settings(edge.url, delta_patience=0.3), http, AnyLease())
 
 
 async def test_origin_and_edge_serve_deltas_like_anything_else(
