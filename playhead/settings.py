@@ -14,6 +14,7 @@ from origin.settings import OriginSettings
 from packager.patches import DeltaSettings
 from packager.sweep import SweepSettings
 from playhead.key_settings import KeysSettings
+from services.entitlement.settings import EntitlementSettings
 
 
 class StorageSettings(Group, frozen=True):
@@ -22,6 +23,17 @@ class StorageSettings(Group, frozen=True):
     s3: S3Settings | None = None
     """A bucket. Without one, titles are kept in the folder ``objects`` below ``data``."""
     retries: RetrySettings = RetrySettings()
+
+
+class LeaseSettings(Group, frozen=True):
+    """How downloads are permitted."""
+
+    keys_file: Path = Path("leases.json")
+    """The keys that leases are made and checked by, below ``keys.dir`` unless absolute. Every node
+    needs the same; whoever mints leases replaces them daily."""
+    feed: str = ""
+    """Base URL of the entitlement service that tells origins and edges what was revoked. Without
+    one they look into this machine's folder `entitlement.dir`, and replace the keys themselves."""
 
 
 class PackagerSettings(Group, frozen=True):
@@ -43,7 +55,9 @@ class Settings(Group, frozen=True):
     """One JSON object per line instead of text for people."""
     storage: StorageSettings = StorageSettings()
     keys: KeysSettings = KeysSettings()
+    leases: LeaseSettings = LeaseSettings()
     packager: PackagerSettings = PackagerSettings()
     console: ConsoleSettings = ConsoleSettings()
     origin: OriginSettings = OriginSettings()
     edge: EdgeSettings = EdgeSettings()
+    entitlement: EntitlementSettings = EntitlementSettings()
