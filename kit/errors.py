@@ -4,6 +4,7 @@
   x NotFound            404  the thing named does not exist
   x Conflict            409  the thing exists in a state that forbids this
   x Denied              403  the caller may not, and asking again will not help
+    + Unauthenticated   401  nobody knows who is asking, or no longer
   x InvalidInput        422  what was given breaks a rule; the message names the thing and the rule
     + FormatError            bytes are not what the format says they are
   x OutOfSpace          507  a disk is full
@@ -54,6 +55,13 @@ class Denied(PlayheadError):  # noqa: N818
     code = "denied"
     status = 403
     exit_code = 5
+
+
+class Unauthenticated(Denied):
+    """Nobody knows who is asking, or no longer; whoever logs in may ask again."""
+
+    code = "unauthenticated"
+    status = 401
 
 
 class InvalidInput(PlayheadError):  # noqa: N818
