@@ -35,10 +35,10 @@ BODY_SIZE_MAX = 16 << 10
 KEY_SIZE_MAX = 2048
 MACHINE_LENGTH_MAX = 100
 WINDOW_S = 60.0
-OPERATOR = "operators"
 
 PAGE = """\
-A machine asks to publish here. Give the code that it shows to an operator of this platform, who runs
+A machine asks to publish here. Give the code that it shows to an operator of this
+platform, who runs
 
     playhead publishers approve CODE --publisher NAME --title TITLE --channel CHANNEL
 """
@@ -143,10 +143,10 @@ class _Desk:
             case _:
                 return _refusal("unsupported_grant_type", 400, "")
         match found:
-            case Refused(error):
-                if error == "invalid_grant":
+            case Refused(error=code):
+                if code == "invalid_grant":
                     self._guessed.count(address)
-                return _refusal(error, 400, "")
+                return _refusal(code, 400, "")
             case Tokens():
                 return _answer(
                     {
@@ -189,9 +189,10 @@ class _Desk:
         return _answer([_granted(grant) for grant in gone])
 
     def _check_operator(self, request: web.Request) -> None:
-        self._guessed.check(OPERATOR, "wrong secrets")
+        address = request.remote or "nowhere"
+        self._guessed.check(address, "wrong secrets")
         if not is_same_secret(bearer_of(request), self._secret):
-            self._guessed.count(OPERATOR)
+            self._guessed.count(address)
             raise Unauthenticated("that is not this platform's operator secret")
 
     def _opened(self) -> Accounts:
