@@ -52,7 +52,7 @@ async def read_body(request: web.Request, size_max: int) -> bytearray:
         Unavailable: The client stalled.
     """
     size = declared_size(request, size_max)
-    body, at = bytearray(size), 0
+    body, at = bytearray(), 0  # grown, not zeroed first: that would hold the loop up
     patience_s = request.app[STATE].settings.drop_stalled_after
     while at < size:
         until = min(size, at + PIECE_SIZE)
@@ -62,7 +62,7 @@ async def read_body(request: web.Request, size_max: int) -> bytearray:
                     piece = await request.content.read(until - at)
                     if not piece:
                         raise BadRequest(f"{request.path}: ended after {at} of {size} bytes")
-                    body[at : at + len(piece)] = piece
+                    body += piece
                     at += len(piece)
         except TimeoutError as error:
             raise Unavailable(f"{request.path}: sent too slowly, {at} of {size} bytes") from error

@@ -65,6 +65,9 @@ class Rules(Protocol):
     def is_direct(self, key: str) -> bool:
         """Tell whether ``key`` may be put straight into a bucket, to be verified there."""
 
+    def is_noted(self, key: str) -> bool:
+        """Tell whether what is done to ``key`` is worth a line in the audit log."""
+
     def writing(self, key: str) -> asyncio.Lock:
         """Return what is held from check to write, so that nothing comes between."""
 
@@ -100,7 +103,7 @@ class TitleRules:
     def size_max(self, scope: Scope, key: str, *, is_once: bool) -> int:
         """Return the size that is known before a byte is taken in."""
         found = parse_title_key(key)
-        _check_scope(scope, found)
+        _check_scope(scope, found, is_once=is_once)
         if found.kind in ("manifest", "bundle", "slices") and not is_once:
             raise Denied(f"{key} is written once: store it with `If-None-Match: *`")
         return SIZE_MAX[found.kind]
@@ -108,6 +111,10 @@ class TitleRules:
     def is_direct(self, key: str) -> bool:
         """Let bundles go straight into a bucket: they are nearly all of a build's bytes."""
         return parse_title_key(key).kind == "bundle"
+
+    def is_noted(self, key: str) -> bool:
+        """Pass over claims: they are renewed all the time, and change nothing."""
+        return parse_title_key(key).kind != "claim"
 
     def writing(self, key: str) -> asyncio.Lock:
         """Return a lock of the title for documents, of the object for others."""
@@ -118,7 +125,7 @@ class TitleRules:
     async def check_put(self, scope: Scope, key: str, data: Buffer, *, is_once: bool) -> None:
         """Judge by the rules above."""
         found = parse_title_key(key)
-        _check_scope(scope, found)
+        _check_scope(scope, found, is_once=is_once)
         match found.kind:
             case "manifest" | "bundle":
                 await asyncio.to_thread(check_content, found, data)
@@ -248,12 +255,14 @@ class TitleRules:
         return locations.manifest_key(key.title, found.index.raw_digest) in needed
 
 
-def _check_scope(scope: Scope, key: TitleKey) -> None:
+def _check_scope(scope: Scope, key: TitleKey, *, is_once: bool) -> None:
     match key.kind:
         case "head":
             scope.check_channel(key.title, key.channel)
         case "claim":
             scope.check_title(key.title)
+        case "release" if not is_once and "release" in scope.verbs:
+            scope.check_title(key.title)  # a channel leaves it, and that is all it says
         case _:
             scope.check_verb("push", key.title)
 
