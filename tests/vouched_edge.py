@@ -35,6 +35,7 @@ from manifests.trust_roles import (
 from tests.consoles import impatient_settings
 from tests.faulty_edge import FaultyEdge, serving_faulty
 from tests.folder_publisher import LIVE, TITLE, FolderPublisher
+from tests.leases import AnyLease
 from tests.trust_repository import TrustRepository
 
 STUDIO = PublisherId("studio")
@@ -128,7 +129,7 @@ class VouchedWorld:
         urls = [edge.url for edge in edges or (self.edge,)]
         chosen = impatient_settings(*urls, trust=TrustSettings(root=self.root), **settings)
         async with HttpClient(chosen.http) as http:
-            yield Console(chosen, http, self.clock)
+            yield Console(chosen, http, AnyLease(), self.clock)
 
     def asked(self) -> list[str]:
         """Return what was asked for since the last call."""
