@@ -19,7 +19,7 @@ from tuf.api.metadata import Root, TargetFile, Targets
 
 from kit.clock import Clock
 from kit.concurrency import to_its_end
-from kit.errors import Conflict, IntegrityError, NotFound
+from kit.errors import Conflict, Denied, FormatError, IntegrityError, NotFound
 from kit.object_storage import ObjectStorage
 from manifests.documents import DOCUMENT_SIZE_MAX, Release, encode
 from manifests.locations import release_key, trust_key
@@ -51,6 +51,7 @@ from manifests.trust_roles import (
     shard_role,
     shard_roles,
 )
+from origin.doubt import find_doubt
 from origin.draft import Draft, is_named
 from origin.group_commit import GroupCommit, HeldLock, NewLock, NewSigners
 from origin.installation import Installation, check_next_root
@@ -143,6 +144,19 @@ class Registry:
         """Return what the platform says of a channel now; None if nothing."""
         state = await self._reader.state()
         return await Draft(self._reader, state, self._clock.now()).head(head_path(title, channel))
+
+    async def doubt(self, release: Release, channel: Channel) -> str | None:
+        """Return why consoles would refuse this release as what a channel plays; None: they do not.
+
+        Raises:
+            NotFound: There is no repository.
+            Unavailable: The storage did not answer.
+        """
+        try:
+            state = await self._reader.state()
+            return await find_doubt(self._reader, state, release, channel, self._clock.now())
+        except (Denied, FormatError, IntegrityError) as error:
+            return str(error)
 
     async def begin(self, targets: bytes, *, bin_bits: int) -> None:
         """Make a repository out of the trusted root and ``targets``, both signed by their holders.

@@ -488,6 +488,40 @@ class TestInstalling:
         assert parse(bed.memory._objects[trust_key(ROOT, 2)][0], Root, ROOT).signed == root
 
 
+async def test_doubts_of_consoles_are_said_in_words(
+    registry: Registry, bed: TestBed, client: StockClient
+) -> None:
+    first, second = a_release("a-title"), a_release("a-title", 2)
+    assert await registry.doubt(first, LIVE) == (
+        "the platform does not vouch for head/a-title/live"
+    )
+    await bed.vouch(registry, "acme", first)
+    assert await registry.doubt(first, LIVE) is None
+    assert client.believes("acme", first)
+    assert await registry.doubt(second, LIVE) == (
+        "the platform vouches for release 1 at head/a-title/live, not for this"
+    )
+    shard = await registry.said(shard_role(ACME))
+    assert shard is not None
+    without = shard_without(shard, ACME, NOW_S)
+    await registry.install({shard_role(ACME): sign(without, bed.keys.holders)})
+    assert await registry.doubt(first, LIVE) == (
+        f"{shard_role(ACME)} does not give the title to publisher acme"
+    )
+    after = shard_with(without, ACME, keys_of(offline_signer()), [TITLE], NOW_S)
+    await registry.install({shard_role(ACME): sign(after, bed.keys.holders)})
+    assert "publisher-acme was signed by 0/1 keys" in str(await registry.doubt(first, LIVE))
+
+
+async def test_what_has_expired_is_doubted(registry: Registry, bed: TestBed) -> None:
+    assert isinstance(bed.clock, ManualClock)
+    await bed.vouch(registry, "acme", a_release("a-title"))
+    bed.clock.advance(48 * HOUR_S)
+    assert await registry.doubt(a_release("a-title"), LIVE) == (
+        "what timestamp signed expired on 2026-01-03"
+    )
+
+
 async def test_enrolling_again_changes_nothing(registry: Registry, bed: TestBed) -> None:
     stored = dict(bed.memory._objects)
     await bed.enrol(registry, "acme", "a-title")
