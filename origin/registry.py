@@ -28,6 +28,7 @@ from manifests.trust_document import check_signed, parse, sign
 from manifests.trust_expiry import is_due
 from manifests.trust_metadata import (
     RoleKeys,
+    build_target,
     head_target,
     publishers_of,
     release_with,
@@ -143,7 +144,7 @@ class Registry:
     async def head_of(self, title: TitleId, channel: Channel) -> TargetFile | None:
         """Return what the platform says of a channel now; None if nothing."""
         state = await self._reader.state()
-        return await Draft(self._reader, state, self._clock.now()).head(head_path(title, channel))
+        return await self._draft(state).head(head_path(title, channel))
 
     async def doubt(self, release: Release, channel: Channel) -> str | None:
         """Return why consoles would refuse this release as what a channel plays; None: they do not.
@@ -253,9 +254,14 @@ class Registry:
     ) -> None:
         """Let publisher and platform vouch for a channel's release, with both keys at hand.
 
+        If both do already, nothing is written and no lock taken.
+
         Raises:
             As :meth:`accept`.
         """
+
+        if await self._is_vouched(publisher, release, channel):
+            return
 
         async def change(draft: Draft) -> None:
             await self._check_stored(release)
@@ -306,24 +312,33 @@ class Registry:
         Raises:
             Conflict: Somebody else is writing.
         """
-        renewed: list[str] = []
+        renewed = await due_roles(self._draft(await self._reader.state()))
+        if not renewed:
+            return []
 
         async def change(draft: Draft) -> None:
-            renewed.clear()
-            state = draft.state
-            tops = {TIMESTAMP: state.timestamp, SNAPSHOT: state.snapshot, RELEASE: state.release}
-            renewed.extend(role for role, said in tops.items() if is_due(role, said, draft.now_s))
-            for role in state.roles():
-                if not role.startswith(f"{BIN_PREFIX}-"):
-                    continue
-                said = await draft.said(role)
-                if said is not None and is_due(role, said, draft.now_s):
-                    renewed.append(role)
+            renewed[:] = await due_roles(draft)
             for role in renewed:
                 draft.renew(role)
 
         await self._commits.commit(change)
         return renewed
+
+    def _draft(self, state: State) -> Draft:
+        return Draft(self._reader, state, self._clock.now())
+
+    async def _is_vouched(self, publisher: PublisherId, release: Release, channel: Channel) -> bool:
+        draft = self._draft(await self._reader.state())
+        shard = await draft.said(shard_role(publisher))
+        if shard is None or release.title not in titles_of(shard, publisher):
+            return False
+        said = await draft.said(publisher_role(publisher))
+        build, head = build_target(publisher, release), head_target(publisher, release, channel)
+        return (
+            said is not None
+            and said.targets.get(build.path) == build
+            and await draft.head(head.path) == head
+        )
 
     async def _install_root(self, document: bytes) -> None:
         async with self._commits.alone() as lock:
@@ -341,7 +356,7 @@ class Registry:
             await self._touch(lock, await self._reader.state(amid_rotation=True))
 
     async def _touch(self, lock: HeldLock, state: State) -> None:
-        draft = Draft(self._reader, state, self._clock.now())
+        draft = self._draft(state)
         draft.renew(TIMESTAMP)
         online = await asyncio.to_thread(self._online)
         await draft.store(self._storage, online, lock.check_held)
@@ -425,3 +440,16 @@ def _signed_for(role: str, said: Targets, signer: Signer, shard: Targets) -> byt
     document = sign(said, [signer])
     check_signed(role, parse(document, Targets, role), shard)
     return document
+
+
+async def due_roles(draft: Draft) -> list[str]:
+    """Return the roles of the platform that are to be signed anew."""
+    state = draft.state
+    tops = {TIMESTAMP: state.timestamp, SNAPSHOT: state.snapshot, RELEASE: state.release}
+    due = [role for role, said in tops.items() if is_due(role, said, draft.now_s)]
+    for role in state.roles():
+        if role.startswith(f"{BIN_PREFIX}-"):
+            said = await draft.said(role)
+            if said is not None and is_due(role, said, draft.now_s):
+                due.append(role)
+    return due
