@@ -31,11 +31,8 @@ from manifests.trust_metadata import (
     build_target,
     head_target,
     publishers_of,
-    release_with,
     role_keys,
     shard_with,
-    snapshot_with,
-    timestamp_with,
     titles_of,
     vouched,
 )
@@ -44,7 +41,6 @@ from manifests.trust_roles import (
     RELEASE,
     ROOT,
     SNAPSHOT,
-    TARGETS,
     TIMESTAMP,
     PublisherId,
     head_path,
@@ -52,6 +48,7 @@ from manifests.trust_roles import (
     shard_role,
     shard_roles,
 )
+from origin.beginning import Beginning
 from origin.doubt import find_doubt
 from origin.draft import Draft, is_named
 from origin.group_commit import GroupCommit, HeldLock, NewLock, NewSigners
@@ -167,11 +164,13 @@ class Registry:
         Raises:
             Conflict: There is one whose first root is another.
         """
-        if await self._is_begun():
+        beginning = Beginning(self._storage, self._anchor, targets, bin_bits)
+        if await beginning.is_done():
             return
         async with self._commits.alone() as lock:
-            if not await self._is_begun():
-                await self._begin(lock, targets, bin_bits)
+            if not await beginning.is_done():
+                online = await asyncio.to_thread(self._online)
+                await beginning.make(online, lock.check_held, self._clock.now())
 
     async def enrol(
         self,
@@ -360,37 +359,6 @@ class Registry:
         draft.renew(TIMESTAMP)
         online = await asyncio.to_thread(self._online)
         await draft.store(self._storage, online, lock.check_held)
-
-    async def _is_begun(self) -> bool:
-        root = parse(self._anchor, Root, ROOT).signed
-        try:
-            if await self._reader.document(ROOT, root.version) != self._anchor:
-                raise Conflict(
-                    f"{trust_key(ROOT, root.version)} is another root than the one trusted here: "
-                    "what is stored there is vouched for by other keys"
-                )
-            await self._storage.stat(trust_key(TIMESTAMP))
-        except NotFound:
-            return False
-        return True
-
-    async def _begin(self, lock: HeldLock, targets: bytes, bin_bits: int) -> None:
-        now_s = self._clock.now()
-        root = parse(self._anchor, Root, ROOT)
-        said = parse(targets, Targets, TARGETS)
-        check_signed(TARGETS, said, root.signed)
-        release = release_with(None, role_keys(said.signed, RELEASE), now_s, bin_bits=bin_bits)
-        snapshot = snapshot_with(None, {TARGETS: 1, RELEASE: 1}, now_s)
-        timestamp = timestamp_with(None, 1, now_s)
-        online = await asyncio.to_thread(self._online)
-        await self._storage.put(trust_key(ROOT, root.signed.version), self._anchor)
-        await self._storage.put(trust_key(TARGETS, 1), targets)
-        for role, signed in ((RELEASE, release), (SNAPSHOT, snapshot)):
-            document = await asyncio.to_thread(sign, signed, online[role])
-            await self._storage.put(trust_key(role, 1), document)
-        document = await asyncio.to_thread(sign, timestamp, online[TIMESTAMP])
-        await lock.check_held()
-        await self._storage.put(trust_key(TIMESTAMP), document)
 
     async def _publisher_of(
         self, state: State, title: TitleId, draft: Draft | None = None

@@ -184,15 +184,15 @@ async def test_publications_at_once_are_one_commit(
     storage = FaultyStorage(bed.memory)
     many = bed.registry(storage)
     names = [f"p{index}" for index in range(12)]
+    handed_in = []
     for name in names:
         await bed.enrol(registry, name, f"title-{name}")
-        await bed.store(a_release(f"title-{name}"))
-    vouching = [
-        many.vouch(PublisherId(n), bed.keys.publisher(n), a_release(f"title-{n}"), LIVE)
-        for n in names
-    ]
-    await asyncio.gather(*vouching)
-    assert storage.calls["put"] <= 2  # timestamps
+        release, who = a_release(f"title-{name}"), PublisherId(name)
+        await bed.store(release)
+        signed = sign(vouched(None, who, [release], NOW_S), [bed.keys.publisher(name)])
+        handed_in.append((who, signed, release))
+    await asyncio.gather(*(many.accept(*each, LIVE) for each in handed_in))
+    assert storage.calls["put"] == 1  # the timestamp
     assert all(client.believes(name, a_release(f"title-{name}")) for name in names)
 
 
