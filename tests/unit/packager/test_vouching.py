@@ -12,8 +12,10 @@ from kit.object_storage.testing import SLOW_DOWN, FaultyStorage, MemoryStorage
 from kit.storage_lock import LockSettings
 from manifests.documents import Release
 from manifests.names import Channel
+from packager.findings import Rule
 from packager.releases import promote, rollback
 from packager.title_store import TitleStore
+from packager.verify import verify
 from packager.writer_lock import WriterLock
 from tests.publishing import BETA, LIVE, TITLE, publish
 from tests.pushes import push_folder
@@ -119,3 +121,18 @@ async def test_refused_promotion_and_rollback_leave_the_channel(store: TitleStor
             await rollback(store, lock, LIVE, clock=CLOCK, voucher=Refuses())
     assert (await store.head(LIVE)).release.counter == 2
     assert [head.channel for head in await store.heads()] == [LIVE]
+
+
+class Doubts:
+    """Believes nothing of the beta channel."""
+
+    async def doubt(self, release: Release, channel: Channel) -> str | None:
+        return f"no word on release {release.counter}" if channel == BETA else None
+
+
+async def test_head_that_consoles_would_refuse_is_found(store: TitleStore) -> None:
+    await publish(store, {"a": b"one"}, "1", clock=CLOCK)
+    await publish(store, {"a": b"two"}, "2", BETA, clock=CLOCK)
+    [problem] = (await verify(store, witness=Doubts())).problems
+    assert (problem.rule, problem.releases) == (Rule.TRUST, (2,))
+    assert (problem.key, problem.detail) == ("t/a-title/h/beta", "no word on release 2")

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from securesystemslib.signer import AWSSigner, CryptoSigner, SSlibKey
 
-from kit.clock import ManualClock
+from kit.clock import ManualClock, SystemClock
 from kit.errors import Conflict, Denied, InvalidInput, NotFound, SettingsError
 from kit.object_storage.testing import MemoryStorage
 from manifests.documents import encode
@@ -132,6 +132,19 @@ async def test_two_who_are_first_at_once_make_one_set_of_keys(machine: Machine) 
     made = await asyncio.gather(*(asyncio.to_thread(machine.folder.make, NOW_S) for _ in range(4)))
     assert sorted(made) == [False, False, False, True]
     machine.folder.online()
+
+
+async def test_push_and_serve_that_are_first_at_once_make_one_repository(machine: Machine) -> None:
+    folders = [KeyFolder(machine.folder.path) for _ in range(3)]
+    registries = await asyncio.gather(
+        *(
+            open_registry(folder, machine.storage, machine.said.append, SystemClock())
+            for folder in folders
+        )
+    )
+    assert len(machine.said) == 1
+    states = [await registry.state() for registry in registries]
+    assert {state.timestamp.version for state in states} == {1}
 
 
 async def test_folder_that_was_cut_off_before_its_keyring_is_made_again(machine: Machine) -> None:
