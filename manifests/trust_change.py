@@ -138,7 +138,7 @@ def signed_by(change: Change, signers: Iterable[Signer]) -> Change:
 
 def missing(change: Change) -> list[Missing]:
     """Return what must be signed still; empty if the change may be installed."""
-    found = []
+    found: dict[Missing, None] = {}
     for role in change.after:
         metadata: Metadata[Root] | Metadata[Targets] = (
             _root(change.after) if role == ROOT else _targets(change.after, role)
@@ -148,8 +148,8 @@ def missing(change: Change) -> list[Missing]:
             result = by.get_verification_result(role, payload, signatures)
             if not result.verified:
                 unsigned = tuple(sorted(result.unsigned))
-                found.append(Missing(role, len(result.signed), result.threshold, unsigned))
-    return found
+                found[Missing(role, len(result.signed), result.threshold, unsigned)] = None
+    return list(found)
 
 
 def _believers(change: Change, role: str) -> list[Root | Targets]:

@@ -79,8 +79,8 @@ class Draft:
         """Return what ``targets`` or a role below it says, heads that were just pointed apart."""
         if role in self._signed:
             return self._signed[role][0]
-        if role == TARGETS:
-            return self.state.targets
+        if role in (TARGETS, RELEASE):
+            return self.state.targets if role == TARGETS else self.state.release
         return await self._reader.delegated(self._base, role)
 
     async def head(self, path: str) -> TargetFile | None:

@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "playhead.cli.demo:demo",
     "explain": "playhead.cli.explain:explain",
     "install": "playhead.cli.player:install",
+    "keys": "playhead.cli.keys:keys",
     "promote": "playhead.cli.publisher:promote",
     "push": "playhead.cli.publisher:push",
     "releases": "playhead.cli.publisher:releases",

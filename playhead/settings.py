@@ -13,7 +13,7 @@ from kit.storage_lock import LockSettings
 from origin.settings import OriginSettings
 from packager.patches import DeltaSettings
 from packager.sweep import SweepSettings
-from playhead.keys.settings import KeysSettings
+from playhead.key_settings import KeysSettings
 
 
 class StorageSettings(Group, frozen=True):

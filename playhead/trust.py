@@ -134,6 +134,16 @@ class LocalVoucher:
         signer = await asyncio.to_thread(self._folder.signer, entry)
         await registry.vouch(publisher, signer, release, channel)
 
+    async def doubt(self, release: Release, channel: Channel) -> str | None:
+        """Return why consoles would refuse the release; makes nothing."""
+        if not await is_begun(self._storage):
+            return "nothing is vouched for here yet: the next push or promote sees to that"
+        try:
+            anchor = await asyncio.to_thread(self._folder.root)
+        except NotFound:
+            return f"{self._folder.path} holds no trusted root to tell it by"
+        return await registry_of(self._folder, self._storage, anchor).doubt(release, channel)
+
     async def _publisher_of(self, registry: Registry, title: TitleId) -> PublisherId:
         try:
             return await registry.publisher_of(title)
@@ -146,7 +156,13 @@ class LocalVoucher:
             )
         keys = RoleKeys((ring.publishers[LOCAL].key,))
         holders = await asyncio.to_thread(self._folder.holders)
-        await registry.enrol(LOCAL, keys, [title], holders)
+        try:
+            await registry.enrol(LOCAL, keys, [title], holders)
+        except Denied as error:
+            raise Denied(
+                f"title {title} is new and more holders than are here must sign whose it is: "
+                f"`playhead keys add-holder --publisher {LOCAL} --title {title}` begins that"
+            ) from error
         return LOCAL
 
 

@@ -20,12 +20,15 @@ from manifests.trust_document import sign
 from manifests.trust_metadata import RoleKeys, root_with, targets_with
 from manifests.trust_roles import RELEASE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, PublisherId
 from origin.draft import OnlineSigners
-from playhead.keys.signers import KeyEntry, make_key, signer_of
+from playhead.keys.signers import KeyEntry, import_key, make_key, signer_of
 
 KEYRING_NAME, ROOT_NAME, TARGETS_NAME = "keys.json", "root.json", "first-targets.json"
 ONLINE_ROLES = (TIMESTAMP, SNAPSHOT, RELEASE)
 LOCAL = PublisherId("local")
 """Who publishes on this machine, if nobody says otherwise."""
+
+
+Group = Literal["online", "holders", "publishers"]
 
 
 class Keyring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +38,7 @@ class Keyring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     online: dict[str, KeyEntry] = {}
     """By role: timestamp, snapshot, release."""
     following: dict[str, KeyEntry] = {}
-    """Keys that shall replace those of ``online``; while they are here, both sign."""
+    """Keys that shall replace others, by ``group/name`` of those; until then both sign."""
     holders: dict[str, KeyEntry] = {}
     """Holders of offline keys, by name."""
     publishers: dict[str, KeyEntry] = {}
@@ -82,6 +85,28 @@ class KeyFolder:
             self._write_keyring(ring)
             return True
 
+    def make_one(self, kind: Literal["holder", "publisher"], name: str) -> dict[str, KeyEntry]:
+        """Make the keys of one holder or publisher of a platform that is elsewhere.
+
+        Returns:
+            By role, ``root`` and ``targets`` or ``publisher``. Given again, the same keys.
+        """
+        with folder_locked(self.path):
+            ring = self.keyring() if self.is_made else Keyring()
+            if kind == "publisher":
+                entry = ring.publishers.get(name) or self._made(f"publisher-{name}")
+                ring = msgspec.structs.replace(ring, publishers={**ring.publishers, name: entry})
+                found = {"publisher": entry}
+            else:
+                found = {
+                    role: ring.holders.get(f"{role}-{name}") or self._made(f"{role}-{name}")
+                    for role in (ROOT, TARGETS)
+                }
+                held = {f"{role}-{name}": entry for role, entry in found.items()}
+                ring = msgspec.structs.replace(ring, holders={**ring.holders, **held})
+            self._write_keyring(ring)
+            return found
+
     def keyring(self) -> Keyring:
         """Return which keys there are.
 
@@ -126,9 +151,70 @@ class KeyFolder:
         """
         return signer_of(entry, self.path, self.hsm_pin)
 
+    def follow(self, group: Group, name: str, uri: str | None = None) -> KeyEntry:
+        """Make, or import from ``uri``, the key that shall replace one of those here.
+
+        One that was made before and is not in force yet is taken again.
+
+        Raises:
+            NotFound: There is no such key to replace.
+            InvalidInput, SettingsError: The one that ``uri`` names is not to be had.
+        """
+        place = f"{group}/{name}"
+        ring = self.keyring()
+        if name not in getattr(ring, group):
+            have = ", ".join(sorted(getattr(ring, group))) or "none"
+            raise NotFound(f"{self.path} has no key {name!r} of {group}; it has: {have}")
+        if place in ring.following and uri in (None, ring.following[place].uri):
+            return ring.following[place]
+        entry = (
+            make_key(
+                self.path,
+                f"publisher-{name}" if group == "publishers" else name,
+                "online" if group == "online" else "offline",
+            )
+            if uri is None
+            else import_key(uri, self.hsm_pin)
+        )
+
+        def with_entry(ring: Keyring) -> Keyring:
+            return msgspec.structs.replace(ring, following={**ring.following, place: entry})
+
+        self.change(with_entry)
+        return entry
+
+    def settle(self, is_in_force: Callable[[str, KeyEntry], bool]) -> list[str]:
+        """Put keys in the place of those that they replace, and delete those; return which.
+
+        ``is_in_force`` tells whether the repository names a key, given by ``group/name``.
+        """
+        settled: list[tuple[str, KeyEntry]] = []
+
+        def swapped(ring: Keyring) -> Keyring:
+            for place, entry in ring.following.items():
+                group, _, name = place.partition("/")
+                keys = getattr(ring, group)
+                if is_in_force(place, entry) and not is_in_force(place, keys[name]):
+                    settled.append((place, keys[name]))
+                    ring = msgspec.structs.replace(ring, **{group: {**keys, name: entry}})
+            gone = {place for place, _ in settled}
+            left = {place: e for place, e in ring.following.items() if place not in gone}
+            return msgspec.structs.replace(ring, following=left)
+
+        if self.keyring().following:
+            self.change(swapped)
+        for _, entry in settled:
+            if entry.is_file:
+                (self.path / entry.uri.partition(":")[2]).unlink(missing_ok=True)
+        return [place for place, _ in settled]
+
     def holders(self) -> list[Signer]:
         """Return what signs for the holders whose keys are here."""
-        return [self.signer(entry) for entry in self.keyring().holders.values()]
+        return self._all_of("holders")
+
+    def publishers(self) -> list[Signer]:
+        """Return what signs for the publishers whose keys are here."""
+        return self._all_of("publishers")
 
     def online(self) -> OnlineSigners:
         """Return the platform's own signers, as they are written down now.
@@ -142,9 +228,18 @@ class KeyFolder:
         return self._online[1]
 
     def _of_role(self, ring: Keyring, role: str) -> Iterable[Signer]:
-        for keys in (ring.online, ring.following):
-            if role in keys:
-                yield self.signer(keys[role])
+        for entry in (ring.online.get(role), ring.following.get(f"online/{role}")):
+            if entry is not None:
+                yield self.signer(entry)
+
+    def _all_of(self, group: Group) -> list[Signer]:
+        ring = self.keyring()
+        entries = list(getattr(ring, group).values())
+        entries += [e for name, e in ring.following.items() if name.startswith(f"{group}/")]
+        return [self.signer(entry) for entry in entries]
+
+    def _made(self, name: str) -> KeyEntry:
+        return make_key(self.path, name, "offline")
 
     def _read(self, name: str) -> bytes:
         try:
