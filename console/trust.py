@@ -94,7 +94,7 @@ class TrustedHeads:
                 return await self._head(title, channel)
         except TimeoutError as error:
             raise Unavailable(
-                f"{title}/{channel}: what vouches for it did not come within {within_s:.0f} s"
+                f"{title}/{channel}: what vouches for it did not come within {within_s:g} s"
             ) from error
 
     async def _head(self, title: TitleId, channel: Channel) -> Head:
