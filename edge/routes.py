@@ -36,7 +36,11 @@ from manifests.addresses import (
     ReleaseAddress,
     SliceAddress,
     SliceListAddress,
+    TimestampAddress,
+    TrustAddress,
+    TrustBundleAddress,
     parse_path,
+    title_of_content,
 )
 from manifests.documents import PAGE_STORED_SIZE_MAX
 from manifests.lease import HEADER
@@ -52,7 +56,7 @@ def bind(
     node_lease: NodeLease,
     clock: Clock | None = None,
 ) -> None:
-    """Serve under ``/t/`` what the upstreams of ``settings`` have, through a cache.
+    """Serve under ``/t/`` and ``/trust/`` what the upstreams of ``settings`` have, through a cache.
 
     ``guard`` says who may read content; ``node_lease`` is what the edge shows its own upstreams.
 
@@ -63,7 +67,7 @@ def bind(
     clock = clock or SystemClock()
     edge = _Edge(settings, guard, node_lease, clock, EdgeMetrics(binder.registry))
     binder.lifetime(edge.open)
-    binder.routes(web.get("/t/{path:.*}", edge.serve))
+    binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
 
 
@@ -130,6 +134,7 @@ class _Edge:
             settings.cache_dir / "documents",
             upstreams,
             count_max=settings.documents_max,
+            max_bytes=settings.documents_max_bytes,
             head_fresh_s=settings.head_fresh_for,
             clock=clock,
         )
@@ -154,14 +159,20 @@ class _Edge:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        if address.is_content:
-            self._guard.check(request.headers.get(HEADER), address.title)
+        title = title_of_content(address)
+        if title is not None:
+            self._guard.check(request.headers.get(HEADER), title)
         match address:
-            case HeadAddress() | ReleaseAddress():
+            case (
+                HeadAddress()
+                | ReleaseAddress()
+                | TrustBundleAddress()
+                | TimestampAddress()
+                | TrustAddress()
+            ):
                 return await self._document(request, address)
             case ManifestAddress():
-                title = address.title
-                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX, owner=title)
+                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX, owner=address.title)
                 return await self._whole(request, address, blob)
             case SliceListAddress():
                 return await self._whole(request, address, _slice_list_blob(address))

@@ -30,7 +30,7 @@ from kit.service import Binder
 from kit.telemetry import get_logger
 from manifests.names import channel as channel_name
 from manifests.names import title_id
-from manifests.trust_document import METADATA_SIZE_MAX
+from manifests.trust_roles import METADATA_SIZE_MAX
 from origin.publishing.caller import Caller, CheckToken, caller_of
 from origin.publishing.intake import Intake
 from origin.publishing.rules import Rules
@@ -150,7 +150,8 @@ class _Door:
         response.content_type = "application/x-ndjson"
         count = 0
         async with aclosing(_batches(self._storage, prefix)) as batches:
-            first = await anext(batches, [])  # what goes wrong up to here is a problem document
+            none: list[ObjectStat] = []
+            first = await anext(batches, none)  # what goes wrong up to here is a problem document
             await response.prepare(request)
             await _send(request, response, first)
             count += len(first)

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from chunks.chunk_id import digest_of
+from console.settings import TrustSettings
 from kit.errors import Conflict, NotFound, SettingsError, Unavailable, Untrusted
+from kit.units import Seconds
 from manifests import locations
 from manifests.documents import DeltaRef, Head, ObjectRef, encode, parse_head
 from manifests.trust_bundle import HEAD
@@ -45,6 +47,10 @@ async def install(world: VouchedWorld, *edges: FaultyEdge) -> None:
 async def update(world: VouchedWorld, *edges: FaultyEdge) -> None:
     async with world.console(*edges) as console:
         await console.update(world.game)
+
+
+def without(documents: dict[str, bytes], name: str) -> None:
+    del documents[name]
 
 
 def trust_folder(world: VouchedWorld) -> Path:
@@ -88,15 +94,19 @@ async def test_an_expired_memory_is_renewed_by_the_bundle_alone(world: VouchedWo
 
 
 async def test_a_mirror_without_bundles_is_asked_for_each_document(world: VouchedWorld) -> None:
+    """The root after the newest is asked for in vain; an edge is no worse for lacking it."""
     del world.objects[BUNDLE_KEY]
-    await install(world)
-    assert "trust/timestamp.json" in world.asked()
+    async with world.console() as console:
+        report = await console.install(TITLE, world.game, channel=LIVE)
+    asked = world.asked()
+    assert {"trust/2.root.json", "trust/timestamp.json"} <= set(asked)
+    assert report.failed_requests == 0
     assert world.text == "one"
 
 
 async def test_what_a_bundle_lacks_is_asked_for_singly(world: VouchedWorld) -> None:
     name = f"1.{publisher_role(STUDIO)}.json"
-    world.put_bundle(lambda documents: documents.pop(name) and None)
+    world.put_bundle(lambda documents: without(documents, name))
     await install(world)
     assert [path for path in world.asked() if path.startswith("trust/")] == [f"trust/{name}"]
 
@@ -293,7 +303,7 @@ async def test_every_edge_that_lies_is_refused_in_words(world: VouchedWorld) -> 
 
 async def test_withheld_metadata_is_named(world: VouchedWorld) -> None:
     name = f"{world.repository.signed[SNAPSHOT].version}.snapshot.json"
-    world.put_bundle(lambda documents: documents.pop(name) and None)
+    world.put_bundle(lambda documents: without(documents, name))
     del world.objects[f"trust/{name}"]
     with pytest.raises(Untrusted, match=f"{name}: no edge has it"):
         await install(world)
@@ -301,7 +311,7 @@ async def test_withheld_metadata_is_named(world: VouchedWorld) -> None:
 
 async def test_metadata_without_end_is_not_taken_in(world: VouchedWorld) -> None:
     name = f"{world.repository.signed[SNAPSHOT].version}.snapshot.json"
-    world.put_bundle(lambda documents: documents.pop(name) and None)
+    world.put_bundle(lambda documents: without(documents, name))
     world.objects[f"trust/{name}"] = b" " * 3_000_000
     with pytest.raises(Unavailable, match=f"gave up on trust/{name}"):
         await install(world)
@@ -474,3 +484,46 @@ async def test_planning_verifies_as_installing_does(world: VouchedWorld) -> None
     async with world.console() as console:
         with pytest.raises(Untrusted):
             await console.plan(TITLE, world.game, channel=LIVE)
+
+
+def kept(world: VouchedWorld) -> dict[str, bytes]:
+    folder = trust_folder(world)
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+async def test_console_killed_between_any_two_writes_goes_on(world: VouchedWorld) -> None:
+    """Its memory is then a mixture of old and new; whichever it is, nothing is refused."""
+    await install(world)
+    old = kept(world)
+    root = root_with(trusted_root(world.repository), {}, world.now_s)
+    world.repository.put(ROOT, root, world.repository.root_signers)
+    world.build("two")
+    await update(world)
+    new = kept(world)
+    changed = [name for name in new if new[name] != old.get(name)]
+    assert len(changed) > 4
+    world.build("three")
+    for count in range(len(changed) + 1):
+        mixture = {**old, **{name: new[name] for name in changed[:count]}}
+        for name in kept(world):
+            (trust_folder(world) / name).unlink()
+        for name, content in mixture.items():
+            (trust_folder(world) / name).write_bytes(content)
+        async with world.console() as console:
+            plan = await console.plan(TITLE, world.game, channel=LIVE)
+        assert plan.files_changed == 1, f"after {count} of {changed}"
+
+
+async def test_what_vouches_takes_no_longer_than_the_setting_says(world: VouchedWorld) -> None:
+    async def never(request, asked, body):  # type: ignore[no-untyped-def]
+        return await stalled(request, asked, body) if asked.path == BUNDLE_KEY else None
+
+    world.edge.fault = never
+    trust = TrustSettings(root=world.root, within=Seconds(0.2))
+    async with world.console(trust=trust, give_up_after=Seconds(60)) as console:
+        with pytest.raises(Unavailable, match=r"a-title/live: .* did not come within 0.2 s"):
+            await console.install(TITLE, world.game, channel=LIVE)
