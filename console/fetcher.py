@@ -222,7 +222,10 @@ class Fetcher:
                 tried[edge.url] += 1
                 refusing.add(edge.url)
                 if len(refusing) == len(self._edges):
-                    raise
+                    raise LeaseRefused(
+                        f"no edge lets {permit.title} be downloaded; what was done is kept, and"
+                        f" the same command goes on once it is granted. {error}"
+                    ) from error
                 self._check_patience(key, started, error, patience_s)
             except _EDGE_FAULTS as error:
                 self._blame(edge, error)
