@@ -4,7 +4,7 @@ Whoever serves content checks the lease of every request by itself, without aski
 keys are shared, and what was revoked lately is told by a feed. A lease lasts minutes, so nothing
 that was revoked has to be remembered for longer than that.
 
-Source: ``docs/format/lease.md``.
+Source: ``docs/format/leases.md``.
 """
 
 from __future__ import annotations

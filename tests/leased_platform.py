@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from manifests.lease import HEADER
 from playhead.roles import Finished, Role, command, run
 from tests.polling import eventually_sync
 from tests.servers.ports import free_ports
@@ -78,6 +80,19 @@ class LeasedPlatform:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())
+
+    def status_with(self, lease: str) -> int:
+        """Ask an edge for content with ``lease``; return the status."""
+        [bundle, *_] = (self.folder / "data" / "objects" / "t" / TITLE / "b").iterdir()
+        url = f"{self.edges[0].url}/t/{TITLE}/b/{bundle.name}/slices"
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, headers={HEADER: lease}), timeout=10
+            ) as reply:
+                return int(reply.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
 
     def metric(self, role: Role, name: str) -> float:
         """Return what a metric of a role stands at; 0 if it was never touched."""

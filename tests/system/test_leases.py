@@ -92,3 +92,17 @@ def test_an_operator_of_one_machine_revokes_by_a_command_that_the_service_tells(
         assert platform.type("leases", "grant", TITLE).exit_code == 0
         done = platform.type(*platform.install_words(tmp_path / "game")[len(platform.flags) :])
         assert done.exit_code == 0
+
+
+def test_all_leases_end_with_the_keys_and_downloads_go_on_with_new_ones(tmp_path: Path) -> None:
+    with running_leased_platform(tmp_path) as platform:
+        build, game = platform.publish(BUILD_SIZE), tmp_path / "game"
+        platform.wait_until_heard()
+        _, stolen = platform.post("/api/v1/leases", "player", title=TITLE)
+        with platform.downloading(game, "--limit-rate", "2MiB") as child:
+            eventually_sync(lambda: platform.has_content(game), within_s=30)
+            (tmp_path / "data" / "keys" / "leases.json").unlink()
+            _, errors = child.communicate(timeout=60)
+        assert child.returncode == 0, errors
+        assert list(differences(build, game)) == []
+        assert platform.status_with(str(stolen["lease"])) == 401

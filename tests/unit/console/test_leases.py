@@ -15,7 +15,7 @@ from console.entitlement import EntitlementClient
 from console.leases import RENEW_AT, TRUSTED_FOR_S, GrantedLease, Leases
 from console.permits import LeaseRefused
 from console.platform_api import Console
-from kit.clock import ManualClock
+from kit.clock import ManualClock, SystemClock
 from kit.errors import Denied, PlayheadError, SettingsError, Unavailable
 from kit.http_client import HttpClient
 from kit.http_settings import ClientSettings
@@ -150,11 +150,21 @@ async def test_a_refused_lease_is_replaced_unless_it_is_quite_new() -> None:
     assert source.asked == 2
 
 
+class SkippingClock(SystemClock):
+    """Goes on, and is ahead by what it skipped."""
+
+    skipped_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.skipped_s
+
+
 class Doors:
     """A fault that lets in whoever shows a lease that is in ``good``."""
 
-    def __init__(self, *good: str) -> None:
+    def __init__(self, *good: str, status: int = 403) -> None:
         self.good = set(good)
+        self.status = status
         self.seen: list[tuple[str, str | None]] = []
 
     async def __call__(
@@ -164,7 +174,7 @@ class Doors:
         self.seen.append((asked.path, lease))
         if "/h/" in asked.path or "/r/" in asked.path or lease in self.good:
             return None
-        return web.json_response({"code": "lease-expired", "detail": "the lease ended"}, status=401)
+        return web.json_response({"code": "a-code", "detail": "no entry"}, status=self.status)
 
 
 @pytest.fixture
@@ -222,8 +232,59 @@ async def test_a_download_that_every_edge_refuses_ends_with_their_words(
 ) -> None:
     for edge in two_edges:
         edge.fault = Doors()
-    with pytest.raises(LeaseRefused, match=r"no edge lets .* goes on once .* the lease ended"):
+    with pytest.raises(LeaseRefused, match=r"no edge lets .* goes on once .* no entry"):
         await install(Source(), tmp_path / "game", *two_edges)
+
+
+async def test_a_lease_that_ended_on_the_way_is_replaced_at_once(
+    two_edges: tuple[FaultyEdge, FaultyEdge],
+    published: tuple[Path, FolderPublisher],
+    tmp_path: Path,
+) -> None:
+    edge, source, clock = two_edges[0], Source(), SkippingClock()
+    doors = Doors(f"{TITLE}-1", status=401)
+
+    async def ends_midway(
+        request: web.Request, asked: Asked, body: bytes
+    ) -> web.StreamResponse | None:
+        if asked.is_bundle and len(doors.good) == 1:
+            doors.good = {f"{TITLE}-2", "none"}
+            clock.skipped_s += TRUSTED_FOR_S
+        return await doors(request, asked, body)
+
+    edge.fault = ends_midway
+    chosen = impatient_settings(edge.url)
+    async with HttpClient(chosen.http) as http:
+        console = Console(chosen, http, source, clock)
+        report = await console.install(TITLE, tmp_path / "game", channel=LIVE)
+    assert await differences(published[0], tmp_path / "game") == []
+    assert source.asked == 2
+    assert report.failed_requests == 0
+
+
+async def test_leases_that_nodes_do_not_believe_yet_are_waited_for_and_then_named(
+    two_edges: tuple[FaultyEdge, FaultyEdge],
+    published: tuple[Path, FolderPublisher],
+    tmp_path: Path,
+) -> None:
+    """Keys that differ for a moment are no reason to end a download, and none to deny it."""
+    edge = two_edges[0]
+    refused = 0
+    doors = Doors(status=401)
+
+    async def at_first(
+        request: web.Request, asked: Asked, body: bytes
+    ) -> web.StreamResponse | None:
+        nonlocal refused
+        refused += "/m/" in asked.path
+        return await doors(request, asked, body) if refused < 4 else None
+
+    edge.fault = at_first
+    await install(Source(), tmp_path / "game", edge)
+    assert await differences(published[0], tmp_path / "game") == []
+    edge.fault = doors
+    with pytest.raises(Unavailable, match=r"gave up on .* answered 401 a-code: no entry"):
+        await install(Source(), tmp_path / "other", edge)
 
 
 async def test_a_refused_download_goes_on_where_it_was(
