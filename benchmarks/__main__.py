@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ["metadata", "trust", "packaging", "install", "serving", "growth"]
+NAMES = ["metadata", "trust", "packaging", "install", "leases", "serving", "growth"]
 
 
 def main() -> None:
