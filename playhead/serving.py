@@ -14,7 +14,7 @@ from kit.clock import SystemClock
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
-from playhead import compose, trust
+from playhead import compose, publishing_service, trust
 from playhead.settings import Settings
 
 
@@ -36,6 +36,7 @@ def _origin(settings: Settings) -> Binder:
     retrying = compose.with_retries(base, settings)
     measured = Measured(retrying, registry=binder.registry, clock=SystemClock())
     origin.routes.bind(binder, measured, settings.origin)
+    publishing_service.bind(binder, settings, measured, compose.presigner(base))
     renewal = Renewal(
         partial(trust.registry_for_renewal, settings, measured),
         clock=SystemClock(),

@@ -150,7 +150,9 @@ class _Door:
         response.content_type = "application/x-ndjson"
         count = 0
         async with aclosing(_batches(self._storage, prefix)) as batches:
-            first = await anext(batches, [])  # what goes wrong up to here is a problem document
+            first: list[ObjectStat] = await anext(
+                batches, []
+            )  # what goes wrong up to here is a problem document
             await response.prepare(request)
             await _send(request, response, first)
             count += len(first)

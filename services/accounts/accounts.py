@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from kit.bearer_token import TokenKey, TokenVerifier
+from kit.bearer_token import TokenKey
 from kit.clock import Clock
 from kit.concurrency import to_its_end
 from kit.errors import Unavailable
@@ -55,6 +55,8 @@ class Accounts:
         self._clock = clock
         self._random = random
         self._key = TokenKey.of_pem(secrets.token_key.encode())
+        self.verifier = self._key.verifier(issuer=ISSUER, audience=AUDIENCE, clock=clock)
+        """Verifies access tokens, offline."""
         self._grants: Grants | None = None
         self._changing = asyncio.Lock()
         self.logins = Logins(
@@ -64,11 +66,6 @@ class Accounts:
             clock=clock,
             random=random,
         )
-
-    @property
-    def verifier(self) -> TokenVerifier:
-        """Verifies access tokens, offline."""
-        return self._key.verifier(issuer=ISSUER, audience=AUDIENCE, clock=self._clock)
 
     async def open(self) -> None:
         """Read what was granted before."""
