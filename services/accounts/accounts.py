@@ -60,8 +60,8 @@ class Accounts:
         self._grants: Grants | None = None
         self._changing = asyncio.Lock()
         self.logins = Logins(
-            expire_after_s=settings.codes_expire_after,
-            poll_every_s=settings.poll_every,
+            expire_after_s=float(settings.codes_expire_after),
+            poll_every_s=float(settings.poll_every),
             pending_max=settings.logins_pending_max,
             clock=clock,
             random=random,
@@ -90,7 +90,7 @@ class Accounts:
             NotFound: None does.
         """
         login = self.logins.find(user_code)
-        good_for_s = good_for_s or self._settings.grant_expires_after
+        good_for_s = good_for_s or float(self._settings.grant_expires_after)
         login.grant = self._opened().new(scope, login.machine, good_for_s)
         return login.grant
 
