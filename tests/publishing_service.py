@@ -89,8 +89,8 @@ class Service:
     def storage(self, token: str = "token") -> RemoteStorage:
         return RemoteStorage(self.node.url, self.client, FixedCredentials(token))
 
-    def audit(self) -> list[Event]:
-        return list(audit_events(self.audit_folder))
+    async def audit(self) -> list[Event]:
+        return await asyncio.to_thread(lambda: list(audit_events(self.audit_folder)))
 
 
 @asynccontextmanager
