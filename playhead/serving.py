@@ -16,7 +16,7 @@ from kit.clock import Clock, SystemClock
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
-from playhead import compose, trust
+from playhead import compose, publishing_service, trust
 from playhead.gatekeeping import Gatekeeper, lease_keys
 from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
 from playhead.revocations import follow_revocations, ledger_file
@@ -45,6 +45,7 @@ def _origin(settings: Settings) -> Binder:
     clock = SystemClock()
     gatekeeper = _gatekeeper(binder, settings, clock)
     origin.routes.bind(binder, measured, settings.origin, gatekeeper)
+    publishing_service.bind(binder, settings, measured, compose.presigner(base))
     renewal = Renewal(
         partial(trust.registry_for_renewal, settings, measured),
         clock=SystemClock(),

@@ -12,6 +12,7 @@ from kit.errors import IntegrityError
 from kit.units import size_text
 from packager.verify import Progress, Verdict
 from packager.verify import verify as verify_title
+from playhead.cli.origin_option import at_origin
 from playhead.cli.player import verify_folder
 from playhead.cli.terminal import (
     errors,
@@ -32,6 +33,7 @@ from playhead.settings import Settings
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def verify(
     settings: Settings, folder: Path | None, title: str | None, quick: bool, as_json: bool
 ) -> None:
@@ -54,7 +56,7 @@ def _verify_published(settings: Settings, title: str, *, is_quick: bool, as_json
                     bar.update(task, completed=progress.size_done, total=progress.size)
 
                 return await verify_title(
-                    desk.store, witness=desk.voucher, is_quick=is_quick, on_progress=show
+                    desk.store, witness=desk.witness, is_quick=is_quick, on_progress=show
                 )
 
     verdict = asyncio.run(run())

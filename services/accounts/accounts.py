@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from kit.bearer_token import TokenKey, TokenVerifier
+from kit.bearer_token import TokenKey
 from kit.clock import Clock
 from kit.concurrency import to_its_end
 from kit.errors import Unavailable
@@ -55,20 +55,17 @@ class Accounts:
         self._clock = clock
         self._random = random
         self._key = TokenKey.of_pem(secrets.token_key.encode())
+        self.verifier = self._key.verifier(issuer=ISSUER, audience=AUDIENCE, clock=clock)
+        """Verifies access tokens, offline."""
         self._grants: Grants | None = None
         self._changing = asyncio.Lock()
         self.logins = Logins(
-            expire_after_s=settings.codes_expire_after,
-            poll_every_s=settings.poll_every,
+            expire_after_s=float(settings.codes_expire_after),
+            poll_every_s=float(settings.poll_every),
             pending_max=settings.logins_pending_max,
             clock=clock,
             random=random,
         )
-
-    @property
-    def verifier(self) -> TokenVerifier:
-        """Verifies access tokens, offline."""
-        return self._key.verifier(issuer=ISSUER, audience=AUDIENCE, clock=self._clock)
 
     async def open(self) -> None:
         """Read what was granted before."""
@@ -93,7 +90,7 @@ class Accounts:
             NotFound: None does.
         """
         login = self.logins.find(user_code)
-        good_for_s = good_for_s or self._settings.grant_expires_after
+        good_for_s = good_for_s or float(self._settings.grant_expires_after)
         login.grant = self._opened().new(scope, login.machine, good_for_s)
         return login.grant
 

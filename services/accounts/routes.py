@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -23,7 +23,7 @@ from kit.http_body import bearer_of, is_same_secret, read_body
 from kit.http_server import refuse_query
 from kit.service import Binder
 from kit.telemetry import get_logger
-from manifests.publishing_scope import Scope
+from manifests.publishing_scope import Scope, scope_of
 from services.accounts.accounts import Accounts, Tokens
 from services.accounts.attempts import Attempts, TooMany
 from services.accounts.grants import Grant
@@ -47,6 +47,13 @@ log = get_logger("accounts")
 T = TypeVar("T")
 
 
+class Note(Protocol):
+    """Tells an audit log what operators decide."""
+
+    async def __call__(self, *, what: str, grant: Grant, address: str) -> None:
+        """Return once it is written down."""
+
+
 class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an operator decides."""
 
@@ -59,11 +66,17 @@ def bind(
     binder: Binder,
     open_accounts: Callable[[], Accounts],
     operator_secret: Callable[[], str],
+    *,
     settings: AccountsSettings,
     clock: Clock,
-) -> None:
-    """Serve accounts; what ``open_accounts`` returns is opened before the first request."""
-    desk = _Desk(open_accounts, operator_secret, settings, clock)
+    note: Note,
+) -> Callable[[str], tuple[Scope, str]]:
+    """Serve accounts; what ``open_accounts`` returns is opened before the first request.
+
+    ``note`` is told of what operators decide. Returns what checks an access token: it returns the
+    scope and the grant, and raises Unauthenticated.
+    """
+    desk = _Desk(open_accounts, operator_secret, settings=settings, clock=clock, note=note)
     binder.lifetime(desk.living)
     binder.routes(
         web.get("/oauth/device", desk.page),
@@ -75,6 +88,7 @@ def bind(
         web.get("/accounts/v1/grants", desk.list_grants),
         web.post("/accounts/v1/grants/revoke", desk.revoke),
     )
+    return desk.check_token
 
 
 class _Desk:
@@ -82,9 +96,12 @@ class _Desk:
         self,
         open_accounts: Callable[[], Accounts],
         operator_secret: Callable[[], str],
+        *,
         settings: AccountsSettings,
         clock: Clock,
+        note: Note,
     ) -> None:
+        self._note = note
         self._open_accounts = open_accounts
         self._operator_secret = operator_secret
         self._accounts: Accounts | None = None
@@ -98,6 +115,13 @@ class _Desk:
         self._secret = await asyncio.to_thread(self._operator_secret)
         await self._accounts.open()
         yield
+
+    def check_token(self, token: str) -> tuple[Scope, str]:
+        accounts = self._opened()
+        scope, grant_id = scope_of(accounts.verifier.verify(token))
+        if not accounts.is_good(grant_id):
+            raise Unauthenticated("this login was revoked: log in again")
+        return scope, grant_id
 
     async def page(self, request: web.Request) -> web.Response:
         refuse_query(request)
@@ -173,7 +197,7 @@ class _Desk:
         self._check_operator(request)
         asked = _decoded(await read_body(request, BODY_SIZE_MAX), ApprovalRequest)
         grant = self._opened().approve(asked.user_code, asked.scope, asked.good_for_s)
-        log.info("login.approved", grant=grant.grant_id, publisher=grant.scope.publisher)
+        await self._note(what="approve", grant=grant, address=request.remote or "")
         return _answer(_granted(grant))
 
     async def deny(self, request: web.Request) -> web.Response:
@@ -185,7 +209,8 @@ class _Desk:
         self._check_operator(request)
         asked = _decoded(await read_body(request, BODY_SIZE_MAX), dict[str, str])
         gone = await to_its_end(self._opened().revoke(asked.get("which", "")))
-        log.info("grants.revoked", count=len(gone))
+        for grant in gone:
+            await self._note(what="revoke", grant=grant, address=request.remote or "")
         return _answer([_granted(grant) for grant in gone])
 
     def _check_operator(self, request: web.Request) -> None:
