@@ -1,0 +1,93 @@
+"""Requests as they go over the wire, byte for byte: what no HTTP client would send."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def problem(self) -> dict[str, Any]:
+        """Return the problem document that every refusal of ours is."""
+        assert self.headers["Content-Type"] == "application/problem+json", self
+        assert self.headers["Cache-Control"] == "no-store", self
+        found: dict[str, Any] = json.loads(self.body)
+        assert found["status"] == self.status
+        return found
+
+
+def connect(url: str) -> socket.socket:
+    place = urlsplit(url)
+    assert place.hostname is not None
+    assert place.port is not None
+    return socket.create_connection((place.hostname, place.port), timeout=PATIENCE_S)
+
+
+def exchange(url: str, sent: bytes) -> list[Reply]:
+    """Send bytes, and return every answer that comes before the server hangs up."""
+    with connect(url) as sock:
+        try:
+            sock.sendall(sent)
+        except ConnectionError:
+            pass  # it has hung up already, and may have said why
+        return list(replies(received(sock)))
+
+
+def received(sock: socket.socket) -> bytes:
+    """Return what comes until the other side hangs up."""
+    found = bytearray()
+    try:
+        while piece := sock.recv(1 << 16):
+            found += piece
+    except ConnectionError:
+        pass
+    return bytes(found)
+
+
+def replies(received: bytes) -> Iterator[Reply]:
+    """Read answers one after the other."""
+    stream = _Stream(received)
+    while stream.has_more():
+        answer = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
+        answer.begin()
+        yield Reply(answer.status, answer.headers, answer.read())
+
+
+def get(url: str, path: str, headers: dict[str, str] | None = None, *, method: str = "GET") -> Reply:
+    """Ask for ``path`` as it is spelled, on a connection of its own."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: an-edge", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    with connect(url) as sock:
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        answer = http.client.HTTPResponse(sock, method=method)
+        answer.begin()
+        return Reply(answer.status, answer.headers, answer.read())
+
+
+class _Stream:
+    """What was received, as a socket that :mod:`http.client` reads; it may not close it."""
+
+    def __init__(self, received: bytes) -> None:
+        self._bytes = io.BytesIO(received)
+        self._bytes.close = lambda: None  # type: ignore[method-assign]
+
+    def has_more(self) -> bool:
+        return self._bytes.tell() < len(self._bytes.getbuffer())
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return self._bytes
