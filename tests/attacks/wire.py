@@ -38,14 +38,14 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((place.hostname, place.port), timeout=PATIENCE_S)
 
 
-def exchange(url: str, sent: bytes) -> list[Reply]:
-    """Send bytes, and return every answer that comes before the server hangs up."""
+def exchange(url: str, sent: bytes, *, method: str = "GET") -> list[Reply]:
+    """Send bytes, whose first request has ``method``; return what comes until the server hangs up."""
     with connect(url) as sock:
         try:
             sock.sendall(sent)
         except ConnectionError:
             pass  # it has hung up already, and may have said why
-        return list(replies(received(sock)))
+        return list(replies(received(sock), method))
 
 
 def received(sock: socket.socket) -> bytes:
@@ -59,19 +59,20 @@ def received(sock: socket.socket) -> bytes:
     return bytes(found)
 
 
-def replies(received: bytes) -> Iterator[Reply]:
-    """Read answers one after the other."""
+def replies(received: bytes, method: str) -> Iterator[Reply]:
+    """Read answers one after the other; only the first request was to be other than GET."""
     stream = _Stream(received)
     while stream.has_more():
-        answer = http.client.HTTPResponse(stream)  # type: ignore[arg-type]
+        answer = http.client.HTTPResponse(stream, method=method)  # type: ignore[arg-type]
         answer.begin()
+        method = "GET"
         yield Reply(answer.status, answer.headers, answer.read())
 
 
 def get(url: str, path: str, headers: dict[str, str] | None = None, *, method: str = "GET") -> Reply:
     """Ask for ``path`` as it is spelled, on a connection of its own."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: an-edge", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    named = {"Host": "an-edge", "Connection": "close"} | (headers or {})
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
     with connect(url) as sock:
         sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         answer = http.client.HTTPResponse(sock, method=method)
