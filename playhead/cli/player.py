@@ -38,6 +38,9 @@ from playhead.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+TRUSTED_ROOT = "root.json"
+"""In the key folder: the root that a console of the same data folder trusts."""
+
 _Folder = click.Path(file_okay=False, path_type=Path)
 
 
@@ -230,6 +233,11 @@ async def _console(
             chosen = msgspec.structs.replace(chosen, limit_rate=ByteSize.parse(limit_rate))
         except ValueError as error:
             raise SettingsError(f"--limit-rate: {error}") from error
+    if chosen.trust.root is None:
+        trust = msgspec.structs.replace(
+            chosen.trust, root=settings.data / settings.keys.dir / TRUSTED_ROOT
+        )
+        chosen = msgspec.structs.replace(chosen, trust=trust)
     give_back_large_blocks()
     async with HttpClient(chosen.http) as http:
         yield Console(chosen, http)
