@@ -1,4 +1,4 @@
-"""Verified blobs in files named by their digest: what survives a restart, and kill -9.
+"""Verified blobs in files named after their digest: what survives a restart, and kill -9.
 
 A file is written under another name and renamed, so a blob is there whole or not at all. It is
 not fsynced: every read is held against its digest, so what a power cut leaves half written is
@@ -36,7 +36,9 @@ TEMPORARY_SUFFIX = ".part"
 
 
 class DiskCache:
-    """Blobs by digest, within a budget of bytes. Open it before use.
+    """Blobs by name, within a budget of bytes. Open it before use.
+
+    A blob's name is its digest, or is made of it: see ``Blob.name``.
 
     No method raises for what the disk does: a cache that fails is a cache that misses. Each
     failure is logged and counted.
@@ -68,56 +70,56 @@ class DiskCache:
         finally:
             await asyncio.to_thread(self._pool.shutdown)
 
-    def __contains__(self, digest: Digest) -> bool:
+    def __contains__(self, name: Digest) -> bool:
         """Tell whether the blob is thought to be there; only :meth:`get` knows."""
-        return digest in self._policy
+        return name in self._policy
 
-    async def get(self, digest: Digest) -> bytes | None:
+    async def get(self, name: Digest, digest: Digest) -> bytes | None:
         """Return the verified blob, or None if it is not there, unreadable or damaged."""
-        if digest not in self._policy:
+        if name not in self._policy:
             return None
-        path, size = self._path(digest), self._policy.size_of(digest)
+        path, size = self._path(name), self._policy.size_of(name)
         try:
             content = await self._in_thread(lambda: _read_verified(path, size, digest))
         except OSError as error:
             log.warning("cache.unreadable", digest=digest.hex(), error=str(error))
-            self._policy.remove(digest)
+            self._policy.remove(name)
             return None
         if content is None:
             log.warning("cache.damaged", digest=digest.hex())
             self._metrics.bad_on_disk.inc()
-            self._policy.remove(digest)
-            await self._drop([digest])
+            self._policy.remove(name)
+            await self._drop([name])
             return None
-        self._policy.use(digest)
+        self._policy.use(name)
         return content
 
-    async def put(self, digest: Digest, content: Buffer) -> None:
+    async def put(self, name: Digest, content: Buffer) -> None:
         """Keep ``content``, which the caller has verified; what is in its way is dropped first."""
         if not self._policy.can_hold(len(content)):
             self._metrics.not_cached.labels("too-large").inc()
             return
-        victims = self._policy.admit(digest, len(content))
+        victims = self._policy.admit(name, len(content))
         self._metrics.evictions.inc(len(victims))
-        path, in_the_way = self._path(digest), [self._path(victim) for victim in victims]
+        path, in_the_way = self._path(name), [self._path(victim) for victim in victims]
         try:
             await self._in_thread(lambda: _replace(in_the_way, path, content))
         except OSError as error:
-            log.warning("cache.write_failed", digest=digest.hex(), error=str(error))
+            log.warning("cache.write_failed", name=name.hex(), error=str(error))
             self._metrics.not_cached.labels("disk").inc()
-            self._policy.remove(digest)
-        if digest not in self._policy:
-            await self._drop([digest])  # evicted, or found unreadable, while it was written
+            self._policy.remove(name)
+        if name not in self._policy:
+            await self._drop([name])  # evicted, or found unreadable, while it was written
 
     async def _adopt(self, found: Iterable[tuple[Digest, int]]) -> None:
         victims: list[Digest] = []
-        for digest, size in found:
+        for name, size in found:
             fits = self._policy.can_hold(size)
-            victims += self._policy.admit(digest, size) if fits else [digest]
+            victims += self._policy.admit(name, size) if fits else [name]
         await self._drop(victims)
 
-    async def _drop(self, digests: Iterable[Digest]) -> None:
-        paths = [self._path(digest) for digest in digests]
+    async def _drop(self, names: Iterable[Digest]) -> None:
+        paths = [self._path(name) for name in names]
         if paths:
             await self._in_thread(lambda: _unlink(paths))
 
@@ -125,9 +127,9 @@ class DiskCache:
         assert self._pool is not None, "open the cache before use"
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-    def _path(self, digest: Digest) -> Path:
-        name = digest.hex()
-        return self._folder / name[:2] / name
+    def _path(self, name: Digest) -> Path:
+        text = name.hex()
+        return self._folder / text[:2] / text
 
 
 def _lock(folder: Path) -> BinaryIO:

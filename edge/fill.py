@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
-from chunks.chunk_id import Digest, check_digest
+from chunks.chunk_id import Digest, check_digest, digest_of
 from edge.disk_cache import DiskCache
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics, Tier
@@ -22,6 +22,7 @@ from kit.clock import Clock
 from kit.errors import NotFound
 from kit.http_client import HttpReply
 from kit.single_flight import SingleFlight
+from manifests.names import TitleId
 
 AHEAD = 4
 """Slices of one response under way at a time: four in parallel hide a round trip of 50 ms at
@@ -44,6 +45,19 @@ class Blob:
     size_max: int
     size: int | None = None
     """In bytes, where it is known beforehand."""
+    owner: TitleId | None = None
+    """The title it is cached for; None for what only a title's own blobs lead to.
+
+    Whoever may read one title could otherwise read another's pages under its own URLs, as soon
+    as they are cached, if it learns their digests.
+    """
+
+    @property
+    def name(self) -> Digest:
+        """What it is cached under."""
+        if self.owner is None:
+            return self.digest
+        return digest_of(self.owner.encode() + b"/" + self.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +118,22 @@ class Blobs:
         metrics.watch("memory_bytes", "Bytes in memory.", lambda: memory.size)
         metrics.watch("fills_running", "Blobs on their way.", lambda: len(self._flights))
 
-    def has(self, digest: Digest) -> bool:
+    def has(self, name: Digest) -> bool:
         """Tell whether the blob is thought to be cached."""
-        return digest in self._memory or digest in self._being_written or digest in self._disk
+        return name in self._memory or name in self._being_written or name in self._disk
 
     def begin(self, blob: Blob) -> Flight:
         """Start bringing ``blob``, or join whoever is."""
-        content = self._memory.get(blob.digest) or self._being_written.get(blob.digest)
+        name = blob.name
+        content = self._memory.get(name) or self._being_written.get(name)
         if content is not None:
             at_hand: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
             at_hand.set_result(Landed(content, Tier.MEMORY))
             return Flight(at_hand, is_collapsed=False)
-        is_collapsed = blob.digest in self._flights
+        is_collapsed = name in self._flights
         if is_collapsed:
             self._metrics.collapsed.inc()
-        return Flight(self._flights.join(blob.digest, lambda: self._bring(blob)), is_collapsed)
+        return Flight(self._flights.join(name, lambda: self._bring(blob, name)), is_collapsed)
 
     async def in_order(self, blobs: Sequence[Blob]) -> AsyncGenerator[Landed, None]:
         """Yield ``blobs`` one by one, the next few on their way meanwhile.
@@ -155,10 +170,10 @@ class Blobs:
         self._ahead_left -= 1
         return True
 
-    async def _bring(self, blob: Blob) -> Landed:
-        kept = await self._disk.get(blob.digest)
+    async def _bring(self, blob: Blob, name: Digest) -> Landed:
+        kept = await self._disk.get(name, blob.digest)
         if kept is not None:
-            self._memory.put(blob.digest, kept)
+            self._memory.put(name, kept)
             return Landed(kept, Tier.DISK)
         self._check_missing(blob.path)
         async with self._fills:
@@ -169,17 +184,17 @@ class Blobs:
                 raise
         self._metrics.fills.inc()
         self._metrics.upstream_bytes.inc(len(content))
-        self._memory.put(blob.digest, content)
-        self._write_behind(blob.digest, content)
+        self._memory.put(name, content)
+        self._write_behind(name, content)
         return Landed(content, Tier.FILL)
 
-    def _write_behind(self, digest: Digest, content: Buffer) -> None:
+    def _write_behind(self, name: Digest, content: Buffer) -> None:
         if len(self._writes) >= self._writes_max:
             self._metrics.not_cached.labels("disk-busy").inc()
             return
-        self._being_written[digest] = content
-        task = asyncio.create_task(self._disk.put(digest, content))
-        self._writes[task] = digest
+        self._being_written[name] = content
+        task = asyncio.create_task(self._disk.put(name, content))
+        self._writes[task] = name
         task.add_done_callback(self._written)
 
     def _written(self, task: asyncio.Task[None]) -> None:

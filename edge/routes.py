@@ -21,7 +21,7 @@ from edge.fill import Blob, Blobs, Landed
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics, Tier
 from edge.settings import EdgeSettings
-from edge.upstreams import Upstreams
+from edge.upstreams import NodeLease, Upstreams
 from kit.clock import Clock, SystemClock
 from kit.errors import NotFound, SettingsError
 from kit.http_client import HttpClient
@@ -39,18 +39,29 @@ from manifests.addresses import (
     parse_path,
 )
 from manifests.documents import PAGE_STORED_SIZE_MAX
+from manifests.lease import HEADER
+from manifests.lease_gate import Guard
 
 CACHE_NAME = "playhead"
 
 
-def bind(binder: Binder, settings: EdgeSettings, clock: Clock | None = None) -> None:
+def bind(
+    binder: Binder,
+    settings: EdgeSettings,
+    guard: Guard,
+    node_lease: NodeLease,
+    clock: Clock | None = None,
+) -> None:
     """Serve under ``/t/`` what the upstreams of ``settings`` have, through a cache.
+
+    ``guard`` says who may read content; ``node_lease`` is what the edge shows its own upstreams.
 
     Raises:
         SettingsError: An upstream is no base URL, or there is none.
     """
     _check_upstreams(settings.upstreams)
-    edge = _Edge(settings, clock or SystemClock(), EdgeMetrics(binder.registry))
+    clock = clock or SystemClock()
+    edge = _Edge(settings, guard, node_lease, clock, EdgeMetrics(binder.registry))
     binder.lifetime(edge.open)
     binder.routes(web.get("/t/{path:.*}", edge.serve))
     binder.cancel_abandoned()
@@ -88,7 +99,15 @@ class CacheStatus:
 
 
 class _Edge:
-    def __init__(self, settings: EdgeSettings, clock: Clock, metrics: EdgeMetrics) -> None:
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        guard: Guard,
+        node_lease: NodeLease,
+        clock: Clock,
+        metrics: EdgeMetrics,
+    ) -> None:
+        self._guard = guard
         self._clock = clock
         self._metrics = metrics
         self._client = HttpClient(settings.client)
@@ -101,6 +120,7 @@ class _Edge:
         upstreams = Upstreams(
             settings.upstreams,
             self._client,
+            node_lease=node_lease,
             within_s=settings.fill_within,
             cool_down_s=settings.cool_down_for,
             clock=clock,
@@ -134,11 +154,14 @@ class _Edge:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
+        if address.is_content:
+            self._guard.check(request.headers.get(HEADER), address.title)
         match address:
             case HeadAddress() | ReleaseAddress():
                 return await self._document(request, address)
             case ManifestAddress():
-                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX)
+                title = address.title
+                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX, owner=title)
                 return await self._whole(request, address, blob)
             case SliceListAddress():
                 return await self._whole(request, address, _slice_list_blob(address))
@@ -201,7 +224,7 @@ class _Edge:
         async def pieces(start: int, end: int) -> Pieces:
             first, after_last = start // SLICE_SIZE, -(-end // SLICE_SIZE)
             blobs = [_slice_blob(address.slice(i), slices) for i in range(first, after_last)]
-            missing_count = sum(not self._blobs.has(blob.digest) for blob in blobs)
+            missing_count = sum(not self._blobs.has(blob.name) for blob in blobs)
             at = first * SLICE_SIZE
             async with aclosing(self._blobs.in_order(blobs)) as arriving:
                 async for landed in arriving:
@@ -232,7 +255,7 @@ def _representation(
 
 
 def _slice_list_blob(address: SliceListAddress) -> Blob:
-    return Blob(address.bundle_id, address.path, SLICE_LIST_SIZE_MAX)
+    return Blob(address.bundle_id, address.path, SLICE_LIST_SIZE_MAX, owner=address.title)
 
 
 def _slice_blob(address: SliceAddress, slices: SliceList) -> Blob:

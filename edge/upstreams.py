@@ -12,12 +12,15 @@ from kit.clock import Clock
 from kit.errors import IntegrityError, NotFound, PlayheadError, Unavailable
 from kit.http_client import HttpClient, HttpReply
 from kit.telemetry import get_logger
+from manifests.lease import HEADER
 
 log = get_logger("edge.upstreams")
 
 T = TypeVar("T")
 Take = Callable[[HttpReply], Awaitable[T]]
 """Reads and verifies an answer; what it raises is the upstream's fault."""
+NodeLease = Callable[[], str]
+"""Returns a lease by which this node may read every title; empty if it has none."""
 
 
 class NoUpstream(Unavailable):
@@ -45,6 +48,7 @@ class Upstreams:
         urls: Sequence[str],
         client: HttpClient,
         *,
+        node_lease: NodeLease,
         within_s: float,
         cool_down_s: float,
         clock: Clock,
@@ -52,6 +56,7 @@ class Upstreams:
     ) -> None:
         self._upstreams = [_Upstream(url.rstrip("/")) for url in urls]
         self._client = client
+        self._node_lease = node_lease
         self._within_s = within_s
         self._cool_down_s = cool_down_s
         self._clock = clock
@@ -84,9 +89,13 @@ class Upstreams:
         raise NotFound(f"{path}: not found")
 
     async def _ask(self, upstream: _Upstream, path: str, take: Take[T]) -> T:
-        url = upstream.url + path
+        url, lease = upstream.url + path, self._node_lease()
+        headers = {HEADER: lease} if lease else {}
         try:
-            async with asyncio.timeout(self._within_s), self._client.get(url) as reply:
+            async with (
+                asyncio.timeout(self._within_s),
+                self._client.get(url, headers=headers) as reply,
+            ):
                 reply.require_content()
                 return await take(reply)
         except TimeoutError as error:

@@ -24,7 +24,7 @@ from structlog.contextvars import bound_contextvars
 from yarl import URL
 
 from kit import trace
-from kit.errors import InvalidInput, PlayheadError, Unavailable
+from kit.errors import InvalidInput, PlayheadError, Unauthenticated, Unavailable
 from kit.http_settings import ListenSettings
 from kit.telemetry import get_logger
 
@@ -218,6 +218,8 @@ def problem(error: PlayheadError, headers: Mapping[str, str] | None = None) -> w
     extra = dict(headers or {})
     if error.retryable:
         extra["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, Unauthenticated):
+        extra["WWW-Authenticate"] = error.challenge
     response = _problem(error.code, error.status, str(error), extra)
     if isinstance(error, BadRequest):
         response.force_close()  # where this request ends is not certain

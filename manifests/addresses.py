@@ -35,6 +35,8 @@ BYTES = "application/octet-stream"
 class _Immutable:
     cache_control: ClassVar[str] = IMMUTABLE_CACHE
     content_type: ClassVar[str] = BYTES
+    is_content: ClassVar[bool] = True
+    """Whether only whoever has a lease may read it: all but what a store shows anyone."""
 
     title: TitleId
 
@@ -45,6 +47,7 @@ class HeadAddress:
 
     cache_control: ClassVar[str] = HEAD_CACHE
     content_type: ClassVar[str] = JSON
+    is_content: ClassVar[bool] = False
 
     title: TitleId
     channel: Channel
@@ -65,6 +68,7 @@ class ReleaseAddress(_Immutable):
     """A release, by counter."""
 
     content_type: ClassVar[str] = JSON
+    is_content: ClassVar[bool] = False
 
     counter: int
 

@@ -31,6 +31,8 @@ from manifests.addresses import (
     parse_path,
 )
 from manifests.documents import DOCUMENT_SIZE_MAX
+from manifests.lease import HEADER
+from manifests.lease_gate import Guard
 from origin.settings import OriginSettings
 from origin.slice_lists import SliceLists
 
@@ -41,9 +43,9 @@ PROBE_KEY = "readiness-probe"
 """Need not exist: "not found" is an answer too."""
 
 
-def bind(binder: Binder, reader: Reader, settings: OriginSettings) -> None:
-    """Serve what ``reader`` holds under ``/t/``."""
-    origin = _Origin(reader, settings)
+def bind(binder: Binder, reader: Reader, settings: OriginSettings, guard: Guard) -> None:
+    """Serve what ``reader`` holds under ``/t/``, content to whom ``guard`` lets in."""
+    origin = _Origin(reader, settings, guard)
     binder.routes(web.get("/t/{path:.*}", origin.serve))
     binder.ready("storage", origin.check_storage)
     binder.cancel_abandoned()
@@ -60,14 +62,17 @@ class _Stored:
 
 
 class _Origin:
-    def __init__(self, reader: Reader, settings: OriginSettings) -> None:
+    def __init__(self, reader: Reader, settings: OriginSettings, guard: Guard) -> None:
         self._reader = reader
+        self._guard = guard
         self._reads = asyncio.Semaphore(settings.reads_max)
         self._slice_lists = SliceLists(reader, self._reads, settings.slice_lists_max_bytes)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
+        if address.is_content:
+            self._guard.check(request.headers.get(HEADER), address.title)
         match address:
             case HeadAddress() | ReleaseAddress():
                 return await self._document(request, address)

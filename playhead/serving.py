@@ -15,6 +15,7 @@ from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
 from playhead import compose, trust
+from playhead.gatekeeping import Gatekeeper, lease_keys
 from playhead.settings import Settings
 
 
@@ -35,7 +36,9 @@ def _origin(settings: Settings) -> Binder:
     binder.lifetime(partial(compose.closing, base))
     retrying = compose.with_retries(base, settings)
     measured = Measured(retrying, registry=binder.registry, clock=SystemClock())
-    origin.routes.bind(binder, measured, settings.origin)
+    clock = SystemClock()
+    gatekeeper = Gatekeeper(binder, lease_keys(settings, clock), clock)
+    origin.routes.bind(binder, measured, settings.origin, gatekeeper)
     renewal = Renewal(
         partial(trust.registry_for_renewal, settings, measured),
         clock=SystemClock(),
@@ -48,7 +51,10 @@ def _origin(settings: Settings) -> Binder:
 def _edge(settings: Settings) -> Binder:
     binder = Binder("edge", settings.edge.listen)
     cache_dir = settings.data / settings.edge.cache_dir
-    edge.routes.bind(binder, msgspec.structs.replace(settings.edge, cache_dir=cache_dir))
+    chosen = msgspec.structs.replace(settings.edge, cache_dir=cache_dir)
+    clock = SystemClock()
+    gatekeeper = Gatekeeper(binder, lease_keys(settings, clock), clock)
+    edge.routes.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock)
     return binder
 
 

@@ -24,6 +24,14 @@ class StorageSettings(Group, frozen=True):
     retries: RetrySettings = RetrySettings()
 
 
+class LeaseSettings(Group, frozen=True):
+    """How downloads are permitted."""
+
+    keys_file: Path = Path("leases.json")
+    """The keys that leases are made and checked by, below ``keys.dir`` unless absolute. Every node
+    needs the same; whoever mints leases replaces them daily."""
+
+
 class PackagerSettings(Group, frozen=True):
     """How a publisher works."""
 
@@ -43,6 +51,7 @@ class Settings(Group, frozen=True):
     """One JSON object per line instead of text for people."""
     storage: StorageSettings = StorageSettings()
     keys: KeysSettings = KeysSettings()
+    leases: LeaseSettings = LeaseSettings()
     packager: PackagerSettings = PackagerSettings()
     console: ConsoleSettings = ConsoleSettings()
     origin: OriginSettings = OriginSettings()

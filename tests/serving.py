@@ -19,9 +19,18 @@ from kit.http_settings import ListenSettings
 from kit.object_storage import Reader
 from kit.service import Binder, serving
 from kit.units import Seconds
+from manifests.lease_gate import Guard
+from manifests.names import TitleId
 from origin.settings import OriginSettings
 
 LISTEN = ListenSettings(drain_for=Seconds(5))
+
+
+class OpenHouse:
+    """Lets in everybody: for tests of what is served, not to whom."""
+
+    def check(self, token: str | None, title: TitleId) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +75,11 @@ async def running(binder: Binder) -> AsyncIterator[Node]:
 async def running_origin(
     reader: Reader,
     listen: ListenSettings = LISTEN,
+    guard: Guard | None = None,
     **settings: Any,
 ) -> AsyncIterator[Node]:
     binder = Binder("origin", listen)
-    origin.routes.bind(binder, reader, OriginSettings(**settings))
+    origin.routes.bind(binder, reader, OriginSettings(**settings), guard or OpenHouse())
     async with running(binder) as node:
         yield node
 
@@ -80,10 +90,12 @@ async def running_edge(
     *upstreams: str,
     listen: ListenSettings = LISTEN,
     clock: Clock | None = None,
+    guard: Guard | None = None,
+    node_lease: str = "",
     **settings: Any,
 ) -> AsyncIterator[Node]:
     binder = Binder("edge", listen)
     chosen = EdgeSettings(upstreams=upstreams, cache_dir=cache_dir, **settings)
-    edge.routes.bind(binder, chosen, clock)
+    edge.routes.bind(binder, chosen, guard or OpenHouse(), lambda: node_lease, clock)
     async with running(binder) as node:
         yield node

@@ -15,6 +15,7 @@ from edge.settings import EdgeSettings
 from kit.http_settings import ListenSettings
 from kit.service import Binder, run
 from kit.telemetry import configure
+from tests.serving import OpenHouse
 
 
 @dataclass(frozen=True)
@@ -51,5 +52,6 @@ async def running_process(cache_dir: Path, upstream: str) -> AsyncIterator[EdgeP
 if __name__ == "__main__":
     configure(json=True)
     binder = Binder("edge", ListenSettings())
-    edge.routes.bind(binder, EdgeSettings(cache_dir=Path(sys.argv[1]), upstreams=(sys.argv[2],)))
+    chosen = EdgeSettings(cache_dir=Path(sys.argv[1]), upstreams=(sys.argv[2],))
+    edge.routes.bind(binder, chosen, OpenHouse(), lambda: "")
     run([binder])

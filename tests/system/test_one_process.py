@@ -17,6 +17,7 @@ from origin.settings import OriginSettings
 from tests import titles
 from tests.polling import eventually
 from tests.servers.ports import free_ports
+from tests.serving import OpenHouse
 
 title = titles.some_title()
 
@@ -40,12 +41,12 @@ async def test_the_edge_finishes_before_the_origin_it_fetches_from_goes(tmp_path
     await titles.put(storage, title)
     [port] = free_ports(1)
     first = Binder("origin", ListenSettings(port=port))
-    origin.routes.bind(first, storage, OriginSettings())
+    origin.routes.bind(first, storage, OriginSettings(), OpenHouse())
     second = Binder("edge", ListenSettings())
     upstream = f"http://127.0.0.1:{port}"
     # One fill at a time: most of the body is still to be asked for when the end comes.
     settings = EdgeSettings(upstreams=(upstream,), cache_dir=tmp_path, fills_max=1)
-    edge.routes.bind(second, settings)
+    edge.routes.bind(second, settings, OpenHouse(), lambda: "")
     async with aiohttp.ClientSession() as session:
         async with serving([first, second]) as [_, address]:
             url = address.url + title.bundle_address.path

@@ -34,6 +34,9 @@ class Opened:
         await self.cache.put(digest, content)
         return digest
 
+    async def get(self, digest: Digest) -> bytes | None:
+        return await self.cache.get(digest, digest)
+
     def file(self, digest: Digest) -> Path:
         return self.folder / digest.hex()[:2] / digest.hex()
 
@@ -60,8 +63,8 @@ async def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
     async with opened(tmp_path) as it:
         digest = await it.keep(blob(1))
         assert digest in it.cache
-        assert await it.cache.get(digest) == blob(1)
-        assert await it.cache.get(digest_of(b"other")) is None
+        assert await it.get(digest) == blob(1)
+        assert await it.get(digest_of(b"other")) is None
 
 
 async def test_the_budget_holds_on_disk(tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ async def test_a_restart_finds_what_was_kept(tmp_path: Path) -> None:
     async with opened(tmp_path) as it:
         digests = [await it.keep(blob(seed)) for seed in range(5)]
     async with opened(tmp_path) as it:
-        assert [await it.cache.get(digest) for digest in digests] == [blob(s) for s in range(5)]
+        assert [await it.get(digest) for digest in digests] == [blob(s) for s in range(5)]
 
 
 async def test_a_restart_with_a_smaller_budget_drops_the_oldest(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ async def test_a_file_of_another_size_is_noticed_and_dropped(tmp_path: Path, siz
     async with opened(tmp_path) as it:
         digest = await it.keep(blob(1))
         it.file(digest).write_bytes(blob(1, size))
-        assert await it.cache.get(digest) is None
+        assert await it.get(digest) is None
         assert not it.file(digest).exists()
         assert it.metric("verify_failures_total", where="disk") == 1
 
@@ -124,17 +127,17 @@ async def test_a_flipped_bit_is_noticed_and_mended(tmp_path: Path) -> None:
         damaged = bytearray(blob(1))
         damaged[5000] ^= 4
         it.file(digest).write_bytes(damaged)
-        assert await it.cache.get(digest) is None
+        assert await it.get(digest) is None
         assert digest not in it.cache
         await it.keep(blob(1))
-        assert await it.cache.get(digest) == blob(1)
+        assert await it.get(digest) == blob(1)
 
 
 async def test_a_file_that_vanished_is_a_miss(tmp_path: Path) -> None:
     async with opened(tmp_path) as it:
         digest = await it.keep(blob(1))
         it.file(digest).unlink()
-        assert await it.cache.get(digest) is None
+        assert await it.get(digest) is None
         assert digest not in it.cache
 
 
@@ -165,5 +168,15 @@ async def test_a_full_disk_keeps_less_and_harms_nothing(small_disk: Path) -> Non
         assert it.metric("not_cached_total", reason="disk") > 0
         assert list(small_disk.rglob("*.part")) == []
         for seed, digest in enumerate(digests):
-            assert await it.cache.get(digest) in {None, blob(seed)}
+            assert await it.get(digest) in {None, blob(seed)}
         assert it.metric("verify_failures_total", where="disk") == 0
+
+
+async def test_a_blob_under_another_name_is_held_against_its_digest(tmp_path: Path) -> None:
+    name, digest = digest_of(b"a title's own"), digest_of(blob(1))
+    async with opened(tmp_path) as it:
+        await it.cache.put(name, blob(1))
+        assert await it.cache.get(name, digest) == blob(1)
+        assert await it.get(digest) is None
+        assert await it.cache.get(name, digest_of(blob(2))) is None
+        assert it.metric("verify_failures_total", where="disk") == 1

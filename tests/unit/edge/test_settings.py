@@ -11,6 +11,7 @@ from edge.settings import EdgeSettings
 from kit.errors import SettingsError
 from kit.http_settings import ListenSettings
 from kit.service import Binder
+from tests.serving import OpenHouse
 
 
 @pytest.mark.parametrize(
@@ -22,10 +23,12 @@ def test_upstreams_that_are_no_base_urls_are_refused(
 ) -> None:
     binder = Binder("edge", ListenSettings())
     with pytest.raises(SettingsError, match=r"^edge\.upstreams: "):
-        edge.routes.bind(binder, EdgeSettings(upstreams=upstreams, cache_dir=tmp_path))
+        settings = EdgeSettings(upstreams=upstreams, cache_dir=tmp_path)
+        edge.routes.bind(binder, settings, OpenHouse(), lambda: "")
 
 
 @pytest.mark.parametrize("url", ["http://origin", "https://10.0.0.1:7401/", "http://[::1]:80"])
 def test_base_urls_are_taken(url: str, tmp_path: Path) -> None:
     binder = Binder("edge", ListenSettings())
-    edge.routes.bind(binder, EdgeSettings(upstreams=(url,), cache_dir=tmp_path))
+    settings = EdgeSettings(upstreams=(url,), cache_dir=tmp_path)
+    edge.routes.bind(binder, settings, OpenHouse(), lambda: "")
