@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
+from console.leases import Leases
+from console.permits import LeaseRefused, Permit, permit_for, refuse_refusal
 from console.progress import Meter
 from console.rate_limit import RateLimit
 from console.settings import ConsoleSettings
@@ -21,9 +24,15 @@ from kit.http_client import HttpClient, HttpReply
 
 T = TypeVar("T")
 
+Attempt: TypeAlias = "Callable[[Edge, Permit | None], Awaitable[T]]"
+"""Asks one edge once."""
+
 SLOWEST_PER_S = 4096
 """What can be done without is given up where fewer bytes come a second, patience aside: eight at
 once on a line of 256 kbit/s still get as much each."""
+
+RENEWALS_MAX = 2
+"""Within one request: a lease may end on the way, and once more if that takes long."""
 
 _EDGE_FAULTS = (Unavailable, NotFound, IntegrityError, FormatError)
 
@@ -72,10 +81,16 @@ class Fetcher:
     """Asks edges for objects. Belongs to one operation and one event loop."""
 
     def __init__(
-        self, settings: ConsoleSettings, http: HttpClient, clock: Clock, meter: Meter
+        self,
+        settings: ConsoleSettings,
+        http: HttpClient,
+        leases: Leases,
+        clock: Clock,
+        meter: Meter,
     ) -> None:
         self._settings = settings
         self._http = http
+        self._leases = leases
         self._clock = clock
         self._meter = meter
         self._limit = RateLimit(settings.limit_rate, clock)
@@ -98,12 +113,12 @@ class Fetcher:
 
         Raises:
             NotFound: Every edge says there is no such object.
+            Denied: The player may not download the title, or every edge says so.
             Unavailable: No edge gave it for ``give_up_after``, or ``patience_s``.
         """
 
-        async def attempt(edge: Edge) -> T:
-            async with self._http.get(f"{edge.url}/{key}") as reply:
-                reply.require_content()
+        async def attempt(edge: Edge, permit: Permit | None) -> T:
+            async with self._ask(edge, key, permit) as reply:
                 body = await reply.read(size_max=size_max)
             self._meter.received(len(body))
             await self._limit.take(len(body))
@@ -125,13 +140,23 @@ class Fetcher:
         Raises: as :meth:`get`.
         """
 
-        async def attempt(edge: Edge) -> T:
-            async with self._http.get(f"{edge.url}/{key}", span=span) as reply:
-                reply.require_content()
+        async def attempt(edge: Edge, permit: Permit | None) -> T:
+            async with self._ask(edge, key, permit, span) as reply:
                 await self._receive(reply, into)
             return await accept()
 
         return await self._patiently(key, len(into), attempt, patience_s)
+
+    @asynccontextmanager
+    async def _ask(
+        self, edge: Edge, key: str, permit: Permit | None, span: tuple[int, int] | None = None
+    ) -> AsyncIterator[HttpReply]:
+        headers = None if permit is None else permit.headers
+        async with self._http.get(f"{edge.url}/{key}", headers=headers, span=span) as reply:
+            if permit is not None:
+                await refuse_refusal(reply)
+            reply.require_content()
+            yield reply
 
     async def _receive(self, reply: HttpReply, into: memoryview) -> None:
         at = 0
@@ -150,7 +175,7 @@ class Fetcher:
         self,
         key: str,
         size: int,
-        attempt: Callable[[Edge], Awaitable[T]],
+        attempt: Attempt[T],
         patience_s: float | None,
     ) -> T:
         """Bound the whole of what can be done without, for ``size`` bytes."""
@@ -169,14 +194,14 @@ class Fetcher:
         share = limit / (2 * self._settings.requests_at_once)
         return min(SLOWEST_PER_S, share) if limit else SLOWEST_PER_S
 
-    async def _from_any(
-        self, key: str, attempt: Callable[[Edge], Awaitable[T]], patience_s: float | None
-    ) -> T:
+    async def _from_any(self, key: str, attempt: Attempt[T], patience_s: float | None) -> T:
         if not self._edges:
             raise SettingsError("console.edges: name at least one edge to fetch from")
         started = self._clock.monotonic()
         tried: Counter[str] = Counter()
         lacking: set[str] = set()
+        refusing: set[str] = set()
+        renewals_left = RENEWALS_MAX
         while True:
             edge, delay_s = best_edge(self._edges, tried, self._clock.monotonic())
             delay_s = max(delay_s, self._backoff_s(tried[edge.url]))
@@ -184,9 +209,21 @@ class Fetcher:
                 # What is optional is not waited for.
                 raise Unavailable(f"gave up on {key}: no edge is to be asked for {delay_s:.0f} s")
             await asyncio.sleep(delay_s)
+            permit = await permit_for(self._leases, key)
             self._meter.requests += 1
             try:
-                found = await attempt(edge)
+                found = await attempt(edge, permit)
+            except LeaseRefused as error:
+                assert permit is not None
+                if renewals_left and self._leases.replace(permit.title, permit.token):
+                    renewals_left -= 1
+                    continue
+                self._blame(edge, error)
+                tried[edge.url] += 1
+                refusing.add(edge.url)
+                if len(refusing) == len(self._edges):
+                    raise
+                self._check_patience(key, started, error, patience_s)
             except _EDGE_FAULTS as error:
                 self._blame(edge, error)
                 tried[edge.url] += 1

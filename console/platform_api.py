@@ -19,6 +19,7 @@ from console.durable import naming_disk_errors
 from console.heads import NewHeads
 from console.installer import remove_installed
 from console.inventory import take_inventory
+from console.leases import LeaseSource
 from console.operation import Operation
 from console.planner import Plan
 from console.progress import Observer, ignore
@@ -40,12 +41,14 @@ class Console:
         self,
         settings: ConsoleSettings,
         http: HttpClient,
+        leases: LeaseSource,
         clock: Clock | None = None,
         new_heads: NewHeads | None = None,
     ) -> None:
         """Believe what ``settings`` say is to be trusted, unless ``new_heads`` says what is."""
         self._settings = settings
         self._http = http
+        self._leases = leases
         self._clock = clock or SystemClock()
         self._new_heads = new_heads or partial(TrustedHeads, settings)
 
@@ -166,9 +169,10 @@ class Console:
         return open_session(
             self._settings,
             self._http,
+            self._leases,
             self._clock,
             folder,
-            observer,
+            observer=observer,
             new_heads=self._new_heads,
             may_create=may_create,
         )

@@ -14,6 +14,7 @@ from console.heads import NewHeads
 from console.installed import RECORD, Installed, read_installed, write_installed
 from console.installer import Owned, Target
 from console.journal import JOURNAL, Journal, Landed, Pending, read_journal, remove_journal
+from console.leases import Leases, LeaseSource
 from console.patching import commit_by_script
 from console.progress import Meter, Observer
 from console.releases import Releases, manifest_digests
@@ -109,10 +110,11 @@ class Session:
 async def open_session(
     settings: ConsoleSettings,
     http: HttpClient,
+    lease_source: LeaseSource,
     clock: Clock,
     path: Path,
-    observer: Observer,
     *,
+    observer: Observer,
     new_heads: NewHeads,
     may_create: bool = False,
 ) -> AsyncIterator[Session]:
@@ -121,7 +123,8 @@ async def open_session(
     Whatever the block raises leaves it as one of our errors, threads at rest, lock released.
     """
     meter = Meter(clock, observer)
-    fetcher = Fetcher(settings, http, clock, meter)
+    leases = Leases(lease_source, settings, clock)
+    fetcher = Fetcher(settings, http, leases, clock, meter)
     with naming_disk_errors(path, meter.bytes_left), ungrouped():
         async with Workers(settings.threads) as opening:
             folder = await opening.run(TitleFolder.open, path, may_create=may_create)
@@ -137,6 +140,7 @@ async def open_session(
                 await session.settle()
                 yield session
         finally:
+            await leases.close()
             await asyncio.to_thread(at_rest.close)
 
 

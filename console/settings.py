@@ -34,6 +34,17 @@ class TrustSettings(Group, frozen=True):
     """Give up on what vouches for a release when not all of it came in so long."""
 
 
+class LeaseServiceSettings(Group, frozen=True):
+    """Who gives this console's player leases."""
+
+    url: str = ""
+    """Base URL of an entitlement service. Without one, leases are minted with the keys of this
+    machine: for a console beside its server."""
+    token_file: Path = Path("player.token")
+    """The player's bearer token for that service, below `keys.dir` unless absolute; only its owner
+    may read it."""
+
+
 class ConsoleSettings(Group, frozen=True):
     """A console's settings. Memory held for ranges is ``requests_at_once * range_bytes_max``."""
 
@@ -61,6 +72,7 @@ class ConsoleSettings(Group, frozen=True):
     """Fetch plain chunks instead of a delta that no edge has given for so long."""
     delta_memory_max: ByteSize = ByteSize(56 << 20)
     """What all deltas being applied may take together; one alone may take all of it."""
+    entitlement: LeaseServiceSettings = LeaseServiceSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     trust: TrustSettings = TrustSettings()
     http: ClientSettings = ClientSettings()

@@ -155,17 +155,35 @@ class HttpClient:
         Raises:
             Unavailable: No answer: the message names the URL and what went wrong.
         """
-        assert self._session is not None, "use as an async context manager"
         asked = dict(headers or {})
         if span is not None:
             asked["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+        async with await self._ask("GET", url, asked) as response:
+            yield HttpReply(response, span)
+
+    @asynccontextmanager
+    async def post(
+        self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[HttpReply]:
+        """Send a small ``body`` to ``url``.
+
+        Raises:
+            Unavailable: No answer: whether it was taken in is not known.
+        """
+        async with await self._ask("POST", url, dict(headers or {}), body) as response:
+            yield HttpReply(response, None)
+
+    async def _ask(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        assert self._session is not None, "use as an async context manager"
         here = trace.current.get()
         if here is not None:
-            asked["traceparent"] = here.header
+            headers["traceparent"] = here.header
         with _naming(url):
-            response = await self._session.get(url, headers=asked, allow_redirects=False)
-        async with response:
-            yield HttpReply(response, span)
+            return await self._session.request(
+                method, url, headers=headers, data=body, allow_redirects=False
+            )
 
 
 @contextmanager

@@ -98,13 +98,7 @@ class Gate:
             LeaseForOtherTitle: It is for another.
             LeaseRevoked: It was taken back.
         """
-        if not token:
-            raise LeaseMissing(f"{title}: no lease; a console gets one for a title its player owns")
-        lease = self._remembered.get(token)
-        if lease is None:
-            lease = self._remember(token, decode_lease(token, self._keys))
-        if self._clock.now() >= lease.expires_at + SKEW_S:
-            raise LeaseExpired(f"{title}: the lease ended at {lease.expires_at}; get a new one")
+        lease = self._good(token, title)
         if lease.title is not None:
             if lease.title != title:
                 raise LeaseForOtherTitle(f"{title}: the lease is for {lease.title}")
@@ -112,6 +106,27 @@ class Gate:
                 raise LeaseRevoked(
                     f"{title}: the permission of {lease.subject} was taken back; see the library"
                 )
+        return lease
+
+    def check_node(self, token: str | None, what: str) -> Lease:
+        """Return the lease of a node of the platform, for which ``what`` is.
+
+        Raises: as :meth:`check`; LeaseForOtherTitle if it is a player's.
+        """
+        lease = self._good(token, what)
+        if lease.title is not None:
+            raise LeaseForOtherTitle(f"{what}: for nodes of the platform; this lease is a player's")
+        return lease
+
+    def _good(self, token: str | None, what: str) -> Lease:
+        """Return a lease that is authentic and not over."""
+        if not token:
+            raise LeaseMissing(f"{what}: no lease; a console gets one for a title its player owns")
+        lease = self._remembered.get(token)
+        if lease is None:
+            lease = self._remember(token, decode_lease(token, self._keys))
+        if self._clock.now() >= lease.expires_at + SKEW_S:
+            raise LeaseExpired(f"{what}: the lease ended at {lease.expires_at}; get a new one")
         return lease
 
     def _remember(self, token: str, lease: Lease) -> Lease:

@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "playhead.cli.explain:explain",
     "install": "playhead.cli.player:install",
     "keys": "playhead.cli.keys:keys",
+    "leases": "playhead.cli.leases:leases",
     "promote": "playhead.cli.publisher:promote",
     "push": "playhead.cli.publisher:push",
     "releases": "playhead.cli.publisher:releases",

@@ -39,10 +39,16 @@ def lease_keys(settings: Settings, clock: Clock) -> KeyRingFile:
 class Gatekeeper:
     """A gate that keeps up with the keys; what it refuses is counted."""
 
-    def __init__(self, binder: Binder, file: KeyRingFile, clock: Clock) -> None:
-        """Take part in the life of ``binder``: keys are there before its first request."""
+    def __init__(
+        self, binder: Binder, file: KeyRingFile, clock: Clock, *, replaces_keys: bool = False
+    ) -> None:
+        """Take part in the life of ``binder``: keys are there before its first request.
+
+        A gatekeeper that ``replaces_keys`` makes the day's key when it is due.
+        """
         self.gate = Gate(clock)
         self._file = file
+        self._look = file.made if replaces_keys else file.read
         self._clock = clock
         self._ring = KeyRing()
         self._node_lease = ("", 0.0)
@@ -104,7 +110,7 @@ class Gatekeeper:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             try:
-                self._use(await asyncio.to_thread(self._file.read))
+                self._use(await asyncio.to_thread(self._look))
                 said = ""
             except PlayheadError as error:  # the keys that are known serve until they are over
                 if str(error) != said:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from random import SystemRandom
 
 import msgspec
 
 import edge.routes
 import origin.routes
+import services.entitlement.routes
 from kit import service
-from kit.clock import SystemClock
+from kit.clock import Clock, SystemClock
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
 from playhead import compose, trust
 from playhead.gatekeeping import Gatekeeper, lease_keys
+from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
+from playhead.revocations import follow_revocations, ledger_file
 from playhead.settings import Settings
+from services.entitlement.local_ownership import LocalIdentity, LocalOwnership
+from services.entitlement.service import Entitlement
 
 
 def serve(names: Iterable[str], settings: Settings) -> None:
@@ -37,7 +43,7 @@ def _origin(settings: Settings) -> Binder:
     retrying = compose.with_retries(base, settings)
     measured = Measured(retrying, registry=binder.registry, clock=SystemClock())
     clock = SystemClock()
-    gatekeeper = Gatekeeper(binder, lease_keys(settings, clock), clock)
+    gatekeeper = _gatekeeper(binder, settings, clock)
     origin.routes.bind(binder, measured, settings.origin, gatekeeper)
     renewal = Renewal(
         partial(trust.registry_for_renewal, settings, measured),
@@ -53,10 +59,44 @@ def _edge(settings: Settings) -> Binder:
     cache_dir = settings.data / settings.edge.cache_dir
     chosen = msgspec.structs.replace(settings.edge, cache_dir=cache_dir)
     clock = SystemClock()
-    gatekeeper = Gatekeeper(binder, lease_keys(settings, clock), clock)
+    gatekeeper = _gatekeeper(binder, settings, clock)
     edge.routes.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock)
     return binder
 
 
-ROLES: dict[str, Callable[[Settings], Binder]] = {"origin": _origin, "edge": _edge}
+def _entitlement(settings: Settings) -> Binder:
+    binder = Binder("entitlement", settings.entitlement.listen)
+    clock = SystemClock()
+    keys = lease_keys(settings, clock)
+    gatekeeper = Gatekeeper(binder, keys, clock, replaces_keys=True)
+    entitlement = Entitlement(
+        settings.entitlement, ledger_file(settings), keys, clock=clock, random=SystemRandom()
+    )
+    services.entitlement.routes.bind(
+        binder,
+        entitlement,
+        identity=LocalIdentity(
+            player=local_secret(settings, PLAYER_FILE),
+            operator=local_secret(settings, OPERATOR_FILE),
+        ),
+        ownership=LocalOwnership(entitlement.view),
+        check_node=gatekeeper.gate.check_node,
+    )
+    return binder
+
+
+def _gatekeeper(binder: Binder, settings: Settings, clock: Clock) -> Gatekeeper:
+    """Return the gate of a node that serves content, which keeps up with keys and revocations."""
+    replaces_keys = not settings.leases.feed
+    keys = lease_keys(settings, clock)
+    gatekeeper = Gatekeeper(binder, keys, clock, replaces_keys=replaces_keys)
+    follow_revocations(binder, settings, gatekeeper, clock)
+    return gatekeeper
+
+
+ROLES: dict[str, Callable[[Settings], Binder]] = {
+    "entitlement": _entitlement,
+    "origin": _origin,
+    "edge": _edge,
+}
 """By name, in the order in which they are bound."""

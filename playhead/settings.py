@@ -14,6 +14,7 @@ from origin.settings import OriginSettings
 from packager.patches import DeltaSettings
 from packager.sweep import SweepSettings
 from playhead.key_settings import KeysSettings
+from services.entitlement.settings import EntitlementSettings
 
 
 class StorageSettings(Group, frozen=True):
@@ -30,6 +31,9 @@ class LeaseSettings(Group, frozen=True):
     keys_file: Path = Path("leases.json")
     """The keys that leases are made and checked by, below ``keys.dir`` unless absolute. Every node
     needs the same; whoever mints leases replaces them daily."""
+    feed: str = ""
+    """Base URL of the entitlement service that tells origins and edges what was revoked. Without
+    one they look into this machine's folder `entitlement.dir`, and replace the keys themselves."""
 
 
 class PackagerSettings(Group, frozen=True):
@@ -56,3 +60,4 @@ class Settings(Group, frozen=True):
     console: ConsoleSettings = ConsoleSettings()
     origin: OriginSettings = OriginSettings()
     edge: EdgeSettings = EdgeSettings()
+    entitlement: EntitlementSettings = EntitlementSettings()

@@ -16,6 +16,7 @@ from kit.units import Seconds
 from playhead import trees
 from tests.believing import BelievingHeads
 from tests.faulty_edge import FaultyEdge
+from tests.leases import AnyLease
 
 IMPATIENT = ClientSettings(stall_after=Seconds(0.3), connect_within=Seconds(1))
 
@@ -36,7 +37,7 @@ def impatient_settings(*urls: str, **settings: Any) -> ConsoleSettings:
 async def console_on(*edges: FaultyEdge, **settings: Any) -> AsyncIterator[Console]:
     chosen = impatient_settings(*(edge.url for edge in edges), **settings)
     async with HttpClient(chosen.http) as http:
-        yield Console(chosen, http, new_heads=BelievingHeads)
+        yield Console(chosen, http, AnyLease(), new_heads=BelievingHeads)
 
 
 async def differences(expected: Path, actual: Path) -> list[str]:

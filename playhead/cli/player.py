@@ -34,6 +34,7 @@ from playhead.cli.terminal import (
     rate_text,
     reports_errors,
 )
+from playhead.leases import lease_source
 from playhead.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -240,7 +241,7 @@ async def _console(
         chosen = msgspec.structs.replace(chosen, trust=trust)
     give_back_large_blocks()
     async with HttpClient(chosen.http) as http:
-        yield Console(chosen, http)
+        yield Console(chosen, http, lease_source(settings, http))
 
 
 class _Display:

@@ -39,7 +39,11 @@ IMPATIENT = (
 )
 """A console that has nobody honest to turn to says so after a second."""
 
-OLD: Files = {"game.bin": b"the first build " * 4000, "readme.txt": b"one", "data/a.pak": b"a" * 999}
+OLD: Files = {
+    "game.bin": b"the first build " * 4000,
+    "readme.txt": b"one",
+    "data/a.pak": b"a" * 999,
+}
 NEW: Files = {"game.bin": b"the next build " * 4000, "readme.txt": b"two", "data/a.pak": b"a" * 999}
 
 
@@ -165,7 +169,12 @@ def running_stage(
     try:
         first.start()
         with running_mirror(first.url) as upstream:
-            settings = ["edge.listen.port=0", "edge.head_fresh_for=0s", "edge.cool_down_for=0.01s", *edge]
+            settings = [
+                "edge.listen.port=0",
+                "edge.head_fresh_for=0s",
+                "edge.cool_down_for=0.01s",
+                *edge,
+            ]
             settings.append(f"edge.upstreams={upstream.url}")
             second = _role("edge", folder, [*flags, *_set(settings)])
             second.start()
@@ -184,6 +193,3 @@ def _set(settings: Sequence[str]) -> list[str]:
 
 def _role(name: str, folder: Path, flags: Sequence[str]) -> Role:
     return Role(name, [*flags, "serve", name], folder / f"{name}.log")
-
-
-

@@ -69,7 +69,9 @@ def replies(received: bytes, method: str) -> Iterator[Reply]:
         yield Reply(answer.status, answer.headers, answer.read())
 
 
-def get(url: str, path: str, headers: dict[str, str] | None = None, *, method: str = "GET") -> Reply:
+def get(
+    url: str, path: str, headers: dict[str, str] | None = None, *, method: str = "GET"
+) -> Reply:
     """Ask for ``path`` as it is spelled, on a connection of its own."""
     named = {"Host": "an-edge", "Connection": "close"} | (headers or {})
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]

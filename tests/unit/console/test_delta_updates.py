@@ -33,6 +33,7 @@ from tests.believing import BelievingHeads
 from tests.consoles import IMPATIENT, console_on, differences, impatient_settings
 from tests.delta_publisher import BEST, DeltaPublisher, index_key, write_version
 from tests.faulty_edge import Asked, Fault, after, flipped, serving_faulty, stalled, status
+from tests.leases import AnyLease
 from tests.pushes import LIVE, TITLE
 from tests.serving import running_edge, running_origin
 
@@ -627,7 +628,7 @@ async def console_behind_an_edge(world: World, folder: Path) -> AsyncIterator[Co
         HttpClient(IMPATIENT) as http,
     ):
         settings = impatient_settings(edge.url, delta_patience=0.3)
-        yield Console(settings, http, new_heads=BelievingHeads)
+        yield Console(settings, http, AnyLease(), new_heads=BelievingHeads)
 
 
 async def test_origin_and_edge_serve_deltas_like_anything_else(

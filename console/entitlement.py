@@ -1,0 +1,93 @@
+"""Leases from an entitlement service, by HTTP: ``docs/format/leases.md``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from console.leases import GrantedLease
+from kit.errors import Denied, NotFound, SettingsError, Unavailable
+from kit.http_client import HttpClient, HttpReply
+from kit.secret_files import read_secret
+from manifests.names import TitleId
+
+LEASES_PATH = "/api/v1/leases"
+
+ANSWER_SIZE_MAX = 8192
+WITHIN_S = 15.0
+"""One request is small; whoever takes longer is down."""
+
+_REFUSALS = {400, 401, 403, 404, 422}
+
+
+class LeaseDenied(Denied):
+    """The service gives this player no lease for this title."""
+
+    code = "lease-denied"
+
+
+class EntitlementClient:
+    """Asks one service, as the player whose bearer token is in a file."""
+
+    def __init__(self, base_url: str, token_file: Path, http: HttpClient) -> None:
+        self._url = base_url.rstrip("/") + LEASES_PATH
+        self._token_file = token_file
+        self._http = http
+
+    async def lease(self, title: TitleId) -> GrantedLease:
+        """Return a new lease for ``title``.
+
+        Raises:
+            LeaseDenied: The service says no; the message is its own.
+            SettingsError: There is no bearer token.
+            Unavailable: It does not answer, or cannot now.
+        """
+        bearer = await asyncio.to_thread(self._bearer)
+        headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
+        wish = msgspec.json.encode({"title": title})
+        try:
+            async with (
+                asyncio.timeout(WITHIN_S),
+                self._http.post(self._url, wish, headers=headers) as reply,
+            ):
+                return await _granted(reply)
+        except TimeoutError as error:
+            raise Unavailable(f"{self._url}: no answer within {WITHIN_S:g} s") from error
+
+    def _bearer(self) -> str:
+        # Each time: whoever signs in again replaces it.
+        try:
+            return read_secret(self._token_file).decode("ascii").strip()
+        except NotFound as error:
+            raise SettingsError(
+                f"{self._token_file} does not exist: put the player's bearer token there (mode"
+                " 600), or set console.entitlement.token_file"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{self._token_file} holds no bearer token") from error
+
+
+async def _granted(reply: HttpReply) -> GrantedLease:
+    body = await reply.read(size_max=ANSWER_SIZE_MAX)
+    try:
+        if reply.status == 200:
+            answer = msgspec.json.decode(body, type=_Answer)
+            return GrantedLease(answer.lease, answer.expires_in_s)
+        problem = msgspec.json.decode(body, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unavailable(f"{reply.url}: answered {reply.status}, but not as expected") from error
+    if reply.status in _REFUSALS:
+        raise LeaseDenied(problem.detail[:500] or f"{reply.url}: answered {reply.status}")
+    raise Unavailable(f"{reply.url}: answered {reply.status}: {problem.detail[:500]}")
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    lease: str
+    expires_in_s: float
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    code: str = ""
+    detail: str = ""

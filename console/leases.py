@@ -1,0 +1,136 @@
+"""Leases while downloading: one for a title, got once, renewed in time, shared by all requests.
+
+How long a lease lasts is counted from its arrival by this machine's monotonic clock, so that it
+does not matter what time a console believes it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from console.settings import ConsoleSettings
+from kit.clock import Clock
+from kit.errors import Denied, Unavailable
+from kit.single_flight import SingleFlight
+from kit.telemetry import get_logger
+from manifests.names import TitleId
+
+log = get_logger("console.leases")
+
+RENEW_AT = 2 / 3
+"""Of its time, a lease is renewed: of 15 minutes, five are left for an outage of who mints."""
+
+TRUSTED_FOR_S = 1.0
+"""A lease refused sooner than this is not replaced: whoever refuses it would refuse the next, and
+edges gone wrong must not become a flood at who mints."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedLease:
+    """A lease as it was handed out."""
+
+    token: str
+    lasts_s: float
+
+
+class LeaseSource(Protocol):
+    """Gives leases to the player of this console."""
+
+    async def lease(self, title: TitleId) -> GrantedLease:
+        """Return a new lease for ``title``.
+
+        Raises:
+            Denied: The player may not download it (any more).
+            Unavailable: Nobody can tell now.
+        """
+
+
+@dataclass(slots=True)
+class _Held:
+    token: str
+    got_at: float
+    renew_at: float
+    ends_at: float
+    """All on the monotonic clock."""
+
+
+class Leases:
+    """The leases of one operation. Belongs to one event loop; close it."""
+
+    def __init__(self, source: LeaseSource, settings: ConsoleSettings, clock: Clock) -> None:
+        self._source = source
+        self._settings = settings
+        self._clock = clock
+        self._held: dict[TitleId, _Held] = {}
+        self._denials: dict[TitleId, Denied] = {}
+        self._flights: SingleFlight[TitleId, _Held] = SingleFlight()
+
+    async def token(self, title: TitleId) -> str:
+        """Return a lease for ``title`` that is good now; one that ends soon is renewed meanwhile.
+
+        Raises:
+            Denied: The player may not download the title (any more).
+            Unavailable: Nobody minted one for ``give_up_after``.
+        """
+        if title in self._denials:
+            raise self._denials.pop(title)
+        now, held = self._clock.monotonic(), self._held.get(title)
+        if held is None or now >= held.ends_at:
+            held = await self._flights.run(title, lambda: self._obtain(title))
+        elif now >= held.renew_at:
+            self._flights.join(title, lambda: self._renew(title, held))
+        return held.token
+
+    def replace(self, title: TitleId, token: str) -> bool:
+        """Tell whether to try again with another lease, now that an edge refused ``token``."""
+        held = self._held.get(title)
+        if held is None or held.token != token:
+            return True
+        if self._clock.monotonic() < held.got_at + TRUSTED_FOR_S:
+            return False
+        del self._held[title]
+        return True
+
+    async def close(self) -> None:
+        """Give up renewals that are under way."""
+        await self._flights.close()
+
+    async def _obtain(self, title: TitleId) -> _Held:
+        """Ask for a lease until there is one: without it nothing can go on."""
+        settings = self._settings
+        give_up_at = self._clock.monotonic() + settings.give_up_after
+        wait_s = float(settings.penalty)
+        while True:
+            try:
+                return await self._ask(title)
+            except Unavailable as error:
+                if self._clock.monotonic() + wait_s >= give_up_at:
+                    raise Unavailable(
+                        f"{title}: no lease for {settings.give_up_after:g} s;"
+                        f" the same command goes on from here. {error}"
+                    ) from error
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, settings.penalty_max)
+
+    async def _renew(self, title: TitleId, held: _Held) -> _Held:
+        """Ask for a new lease while the old one is good: a failure costs nothing yet."""
+        try:
+            return await self._ask(title)
+        except Unavailable as error:
+            log.warning("lease.not_renewed", title=title, detail=str(error))
+            held.renew_at = self._clock.monotonic() + self._settings.penalty
+            raise
+        except Denied as error:
+            self._held.pop(title, None)
+            self._denials[title] = error
+            raise
+
+    async def _ask(self, title: TitleId) -> _Held:
+        # From before asking: a lease ends where it was minted, whatever time it took to come.
+        now = self._clock.monotonic()
+        granted = await self._source.lease(title)
+        held = _Held(granted.token, now, now + RENEW_AT * granted.lasts_s, now + granted.lasts_s)
+        self._held[title] = held
+        return held

@@ -1,0 +1,1 @@
+"""Who owns what, who may therefore download it, and what was taken back."""
