@@ -128,7 +128,7 @@ class VouchedWorld:
         urls = [edge.url for edge in edges or (self.edge,)]
         chosen = impatient_settings(*urls, trust=TrustSettings(root=self.root), **settings)
         async with HttpClient(chosen.http) as http:
-            yield Console(chosen, http, self.clock)
+            yield Console(chosen, http, AnyLease(), self.clock)
 
     def asked(self) -> list[str]:
         """Return what was asked for since the last call."""

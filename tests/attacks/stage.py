@@ -19,9 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from kit.clock import SystemClock
 from manifests.documents import Head, ObjectRef, Release
+from manifests.lease import HEADER
 from manifests.names import Channel, TitleId, Version
+from playhead.gatekeeping import lease_keys
+from playhead.leases import LocalLeases
 from playhead.publishing import Desk, publisher
+from playhead.revocations import ledger_file
 from playhead.roles import Finished, Role, run
 from playhead.settings import Settings
 from tests.attacks.mirror import Mirror, running_mirror
@@ -118,8 +123,12 @@ class Stage:
         return folder
 
     def lease(self, title: TitleId) -> dict[str, str]:
-        """Return the header that opens ``title``."""
-        return {}
+        """Return the header that opens ``title``, as this machine's player gets it."""
+        clock = SystemClock()
+        leases = LocalLeases(
+            self.settings, lease_keys(self.settings, clock), ledger_file(self.settings), clock
+        )
+        return {HEADER: asyncio.run(leases.lease(title)).token}
 
 
 async def vouched_release(desk: Desk, root: ObjectRef, channel: Channel = LIVE) -> Release:
