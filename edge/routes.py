@@ -20,6 +20,7 @@ from edge.documents import DocumentAddress, Documents
 from edge.fill import Blob, Blobs, Landed
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics, Tier
+from edge.misses import ANYBODY, PLAYER, Misses
 from edge.settings import EdgeSettings
 from edge.upstreams import NodeLease, Upstreams
 from kit.clock import Clock, SystemClock
@@ -39,10 +40,11 @@ from manifests.addresses import (
     parse_path,
 )
 from manifests.documents import PAGE_STORED_SIZE_MAX
-from manifests.lease import HEADER
+from manifests.lease import HEADER, Lease
 from manifests.lease_gate import Guard
 
 CACHE_NAME = "playhead"
+ANYBODY_NAME = "anybody without a lease"
 
 
 def bind(
@@ -108,6 +110,7 @@ class _Edge:
         metrics: EdgeMetrics,
     ) -> None:
         self._guard = guard
+        self._misses = Misses(clock)
         self._clock = clock
         self._metrics = metrics
         self._client = HttpClient(settings.client)
@@ -154,8 +157,16 @@ class _Edge:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        if address.is_content:
-            self._guard.check(request.headers.get(HEADER), address.title)
+        if not address.is_content:
+            return await self._answer(request, address)
+        lease = self._guard.check(request.headers.get(HEADER), address.title)
+        if isinstance(lease, Lease) and lease.title is None:
+            return await self._answer(request, address)  # a node, which counts for its own clients
+        asker = lease.subject if isinstance(lease, Lease) else ANYBODY_NAME
+        with self._misses.counting(asker, PLAYER):
+            return await self._answer(request, address)
+
+    async def _answer(self, request: web.Request, address: Address) -> web.StreamResponse:
         match address:
             case HeadAddress() | ReleaseAddress():
                 return await self._document(request, address)
@@ -173,7 +184,11 @@ class _Edge:
                 assert_never(address)
 
     async def _document(self, request: web.Request, address: DocumentAddress) -> web.StreamResponse:
-        document, found = await self._documents.get(address)
+        if self._documents.has(address):
+            document, found = await self._documents.get(address)
+        else:
+            with self._misses.counting(ANYBODY_NAME, ANYBODY):
+                document, found = await self._documents.get(address)
 
         def headers() -> dict[str, str]:
             bind_contextvars(cache=found.value)

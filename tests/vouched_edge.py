@@ -35,6 +35,7 @@ from manifests.trust_roles import (
 from tests.consoles import impatient_settings
 from tests.faulty_edge import FaultyEdge, serving_faulty
 from tests.folder_publisher import LIVE, TITLE, FolderPublisher
+from tests.leases import AnyLease
 from tests.trust_repository import TrustRepository
 
 STUDIO = PublisherId("studio")

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from multidict import CIMultiDict
+
 HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "date", "server"})
 
 
@@ -101,7 +103,7 @@ def running_mirror(upstream: str) -> Iterator[Mirror]:
                 self.close_connection = True
 
         def answer(self) -> None:
-            asked = Asked(self.command, self.path, self.headers)
+            asked = Asked(self.command, self.path, CIMultiDict(self.headers.items()))
             mirror.asked.append(asked)
             self._send(mirror.attack(asked, lambda: mirror.forward(asked)))
 

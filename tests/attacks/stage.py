@@ -21,12 +21,10 @@ from typing import TypeVar
 
 from kit.clock import SystemClock
 from manifests.documents import Head, ObjectRef, Release
-from manifests.lease import HEADER
+from manifests.lease import HEADER, LIFETIME_S, Lease, Subject, encode_lease
 from manifests.names import Channel, TitleId, Version
 from playhead.gatekeeping import lease_keys
-from playhead.leases import LocalLeases
 from playhead.publishing import Desk, publisher
-from playhead.revocations import ledger_file
 from playhead.roles import Finished, Role, run
 from playhead.settings import Settings
 from tests.attacks.mirror import Mirror, running_mirror
@@ -122,13 +120,27 @@ class Stage:
         assert content_of(folder) == files
         return folder
 
-    def lease(self, title: TitleId) -> dict[str, str]:
-        """Return the header that opens ``title``, as this machine's player gets it."""
+    def lease(self, title: TitleId, player: str = "local") -> dict[str, str]:
+        """Return the header that opens ``title`` for a player who owns it."""
+        return {HEADER: self.minted(title, player)}
+
+    def minted(
+        self,
+        title: TitleId | None,
+        player: str = "local",
+        *,
+        ago_s: float = 0.0,
+        lasts_s: int = LIFETIME_S,
+        key: bytes | None = None,
+    ) -> str:
+        """Return a lease as the platform mints it; or, with a ``key``, as whoever has that does."""
         clock = SystemClock()
-        leases = LocalLeases(
-            self.settings, lease_keys(self.settings, clock), ledger_file(self.settings), clock
+        signing = lease_keys(self.settings, clock).signing()
+        minted_at = int(clock.now() - ago_s)
+        lease = Lease(
+            Subject(player), title, minted_at, minted_at + lasts_s, minted_at * 1000, b"a lease"
         )
-        return {HEADER: asyncio.run(leases.lease(title)).token}
+        return encode_lease(lease, signing.key_id, key or signing.raw_key)
 
 
 async def vouched_release(desk: Desk, root: ObjectRef, channel: Channel = LIVE) -> Release:

@@ -10,7 +10,7 @@ from chunks.chunk_id import digest_of
 from manifests.documents import Release
 from manifests.names import TitleId
 from tests.attacks import wire
-from tests.attacks.stage import NEW, Stage
+from tests.attacks.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
@@ -48,7 +48,7 @@ HEADERS: dict[str, dict[str, str]] = {
 def test_what_is_no_part_of_the_key_changes_nothing_for_the_next(
     stage: Stage, fresh: Release, attack: str
 ) -> None:
-    """Each time on an edge that has not cached the object yet: what it fills is what is attacked."""
+    """Each time on an edge that has not cached the object yet: the fill is what is attacked."""
     lease = stage.lease(TitleId(fresh.title))
     for path in (f"/t/{fresh.title}/m/{fresh.root.digest}", f"/t/{fresh.title}/h/live"):
         attacked = wire.get(stage.edge.url, path, lease | HEADERS[attack])

@@ -33,7 +33,7 @@ FRAMINGS = {
     "unknown coding": f"Transfer-Encoding: xchunked\r\n\r\n{NO_CHUNKS}{HIDDEN}",
     "chunks twice": f"{CHUNKED}{CHUNKED}\r\n{NO_CHUNKS}{HIDDEN}",
     "chunks before another coding": f"Transfer-Encoding: chunked, identity\r\n\r\n{HIDDEN}",
-    "chunks in a tab": f"Transfer-Encoding:\tchunked\r\nContent-Length: 5\r\n\r\n{NO_CHUNKS}{HIDDEN}",
+    "a tab": f"Transfer-Encoding:\tchunked\r\nContent-Length: 5\r\n\r\n{NO_CHUNKS}{HIDDEN}",
     "a folded header": f"Transfer-Encoding:\r\n chunked\r\n\r\n{NO_CHUNKS}{HIDDEN}",
     "a header that begins with a space": f" Content-Length: 9\r\n\r\n{HIDDEN}",
     "a bare line feed": f"X: y\nContent-Length: 9\r\n\r\n{HIDDEN}",

@@ -159,7 +159,7 @@ def test_a_line_longer_than_any_has_to_be_is_refused(
 def test_headers_without_an_end_take_no_memory_to_speak_of(
     hurried: Stage, release: Release, url: str
 ) -> None:
-    """Until the server hangs up, or 40 MB were sent: more than any server should have listened to."""
+    """Until the server hangs up, or 40 MB were sent: more than anybody should listen to."""
     pid = hurried.origin.pid if url == hurried.origin.url else hurried.edge.pid
     before = resident_bytes(pid)
     sent = 0

@@ -7,6 +7,7 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,23 +40,19 @@ def connect(url: str) -> socket.socket:
 
 
 def exchange(url: str, sent: bytes, *, method: str = "GET") -> list[Reply]:
-    """Send bytes, whose first request has ``method``; return what comes until the server hangs up."""
+    """Send bytes; return what comes until the server hangs up. The first request has ``method``."""
     with connect(url) as sock:
-        try:
+        with suppress(ConnectionError):  # it has hung up already, and may have said why
             sock.sendall(sent)
-        except ConnectionError:
-            pass  # it has hung up already, and may have said why
         return list(replies(received(sock), method))
 
 
 def received(sock: socket.socket) -> bytes:
     """Return what comes until the other side hangs up."""
     found = bytearray()
-    try:
+    with suppress(ConnectionError):
         while piece := sock.recv(1 << 16):
             found += piece
-    except ConnectionError:
-        pass
     return bytes(found)
 
 
