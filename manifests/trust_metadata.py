@@ -64,6 +64,8 @@ BIN_BITS = 9
 snapshot, and a bundle has one of each (``benchmarks/results/trust.md``)."""
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
+Said = Root | Targets | Snapshot | Timestamp
+"""What any role says."""
 
 
 @dataclass(frozen=True, slots=True)
