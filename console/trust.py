@@ -47,7 +47,7 @@ from manifests.trust import (
     witness_path,
 )
 from manifests.trust_bundle import BUNDLE_SIZE_MAX, HEAD, parse_bundle
-from manifests.trust_roles import TIMESTAMP, head_path, publisher_role
+from manifests.trust_roles import ROOT, TIMESTAMP, head_path, publisher_role
 
 if TYPE_CHECKING:
     # It brings the library, a fifth of a second: no thread but the one that verifies needs it.
@@ -131,7 +131,7 @@ class TrustedHeads:
 
         key = locations.trust_bundle_key(title, channel)
         try:
-            return await self._from_edges(key, BUNDLE_SIZE_MAX, accept)
+            return await self._from_edges(key, BUNDLE_SIZE_MAX, accept, may_lack=True)
         except NotFound as error:
             log.info("trust.no_bundle", title=title, channel=channel, error=str(error))
         head = await self._plain_head(title, channel)
@@ -151,7 +151,10 @@ class TrustedHeads:
             return bytes(body)
 
         key = locations.TRUST_PREFIX + name.removeprefix(METADATA)
-        return await self._fetcher.get(key, size_max, accept)
+        # The root after the newest is always asked for, and never there.
+        return await self._fetcher.get(
+            key, size_max, accept, may_lack=key.endswith(f".{ROOT}.json")
+        )
 
     async def _settled(self, head: Head, claim: Claim) -> Head:
         """Step 8: return the head if its release is what was signed; else one that has that.
@@ -172,7 +175,12 @@ class TrustedHeads:
         return Head(title=head.title, channel=head.channel, release=release)
 
     async def _from_edges(
-        self, key: str, size_max: int, accept: Callable[[bytearray], Awaitable[T]]
+        self,
+        key: str,
+        size_max: int,
+        accept: Callable[[bytearray], Awaitable[T]],
+        *,
+        may_lack: bool = False,
     ) -> T:
         """Fetch from the edge that sends what is vouched for.
 
@@ -191,7 +199,7 @@ class TrustedHeads:
                     raise IntegrityError(str(error)) from error
                 raise
 
-        return await self._fetcher.get(key, size_max, attempt)
+        return await self._fetcher.get(key, size_max, attempt, may_lack=may_lack)
 
 
 class Visit:

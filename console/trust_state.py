@@ -21,14 +21,13 @@ from pathlib import Path
 from console.durable import read_whole, write_whole
 from console.safe_paths import Folder
 from console.title_folder import TitleFolder
+from manifests.trust_roles import METADATA_SIZE_MAX
 
 TRUST = "trust"
 ROOTS = "root_history"
 VERIFIED = "verified"
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9.-]{0,126}\.json\Z"
-DOCUMENT_SIZE_MAX = 5_000_000
-"""The library's own bound for one document."""
 FILE_COUNT_MAX = 320
 """A title has seven roles or eight; a root follows a root perhaps once a year."""
 STATE_SIZE_MAX = 32 << 20
@@ -55,7 +54,7 @@ class TrustState:
                 for name in sorted(below.names())[:FILE_COUNT_MAX]:
                     if re.match(NAME_PATTERN, name) is None:
                         continue
-                    limit = min(DOCUMENT_SIZE_MAX, size_left)
+                    limit = min(METADATA_SIZE_MAX, size_left)
                     found = read_whole(below, name, size_max=limit)
                     if found is not None:
                         self._documents[prefix + name] = found

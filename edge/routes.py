@@ -32,11 +32,15 @@ from kit.service import Binder
 from manifests.addresses import (
     Address,
     BundleAddress,
+    ContentAddress,
     HeadAddress,
     ManifestAddress,
     ReleaseAddress,
     SliceAddress,
     SliceListAddress,
+    TimestampAddress,
+    TrustAddress,
+    TrustBundleAddress,
     parse_path,
 )
 from manifests.documents import PAGE_STORED_SIZE_MAX
@@ -54,7 +58,7 @@ def bind(
     node_lease: NodeLease,
     clock: Clock | None = None,
 ) -> None:
-    """Serve under ``/t/`` what the upstreams of ``settings`` have, through a cache.
+    """Serve under ``/t/`` and ``/trust/`` what the upstreams of ``settings`` have, through a cache.
 
     ``guard`` says who may read content; ``node_lease`` is what the edge shows its own upstreams.
 
@@ -65,7 +69,7 @@ def bind(
     clock = clock or SystemClock()
     edge = _Edge(settings, guard, node_lease, clock, EdgeMetrics(binder.registry))
     binder.lifetime(edge.open)
-    binder.routes(web.get("/t/{path:.*}", edge.serve))
+    binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
 
 
@@ -133,6 +137,7 @@ class _Edge:
             settings.cache_dir / "documents",
             upstreams,
             count_max=settings.documents_max,
+            max_bytes=settings.documents_max_bytes,
             head_fresh_s=settings.head_fresh_for,
             clock=clock,
         )
@@ -157,7 +162,7 @@ class _Edge:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        if not address.is_content:
+        if not isinstance(address, ContentAddress):
             return await self._answer(request, address)
         lease = self._guard.check(request.headers.get(HEADER), address.title)
         if isinstance(lease, Lease) and lease.title is None:
@@ -168,7 +173,13 @@ class _Edge:
 
     async def _answer(self, request: web.Request, address: Address) -> web.StreamResponse:
         match address:
-            case HeadAddress() | ReleaseAddress():
+            case (
+                HeadAddress()
+                | ReleaseAddress()
+                | TrustBundleAddress()
+                | TimestampAddress()
+                | TrustAddress()
+            ):
                 return await self._document(request, address)
             case ManifestAddress():
                 title = address.title

@@ -1,4 +1,4 @@
-"""Builds that break rules of the format, as a publisher whose signature is genuine may make them."""
+"""Builds that break rules of the format: what a publisher may do whose signature is genuine."""
 
 from __future__ import annotations
 

@@ -47,6 +47,10 @@ async def update(world: VouchedWorld, *edges: FaultyEdge) -> None:
         await console.update(world.game)
 
 
+def without(documents: dict[str, bytes], name: str) -> None:
+    del documents[name]
+
+
 def trust_folder(world: VouchedWorld) -> Path:
     return world.game / ".playhead" / "trust"
 
@@ -88,15 +92,19 @@ async def test_an_expired_memory_is_renewed_by_the_bundle_alone(world: VouchedWo
 
 
 async def test_a_mirror_without_bundles_is_asked_for_each_document(world: VouchedWorld) -> None:
+    """The root after the newest is asked for in vain; an edge is no worse for lacking it."""
     del world.objects[BUNDLE_KEY]
-    await install(world)
-    assert "trust/timestamp.json" in world.asked()
+    async with world.console() as console:
+        report = await console.install(TITLE, world.game, channel=LIVE)
+    asked = world.asked()
+    assert {"trust/2.root.json", "trust/timestamp.json"} <= set(asked)
+    assert report.failed_requests == 0
     assert world.text == "one"
 
 
 async def test_what_a_bundle_lacks_is_asked_for_singly(world: VouchedWorld) -> None:
     name = f"1.{publisher_role(STUDIO)}.json"
-    world.put_bundle(lambda documents: documents.pop(name) and None)
+    world.put_bundle(lambda documents: without(documents, name))
     await install(world)
     assert [path for path in world.asked() if path.startswith("trust/")] == [f"trust/{name}"]
 
@@ -293,7 +301,7 @@ async def test_every_edge_that_lies_is_refused_in_words(world: VouchedWorld) -> 
 
 async def test_withheld_metadata_is_named(world: VouchedWorld) -> None:
     name = f"{world.repository.signed[SNAPSHOT].version}.snapshot.json"
-    world.put_bundle(lambda documents: documents.pop(name) and None)
+    world.put_bundle(lambda documents: without(documents, name))
     del world.objects[f"trust/{name}"]
     with pytest.raises(Untrusted, match=f"{name}: no edge has it"):
         await install(world)
@@ -301,7 +309,7 @@ async def test_withheld_metadata_is_named(world: VouchedWorld) -> None:
 
 async def test_metadata_without_end_is_not_taken_in(world: VouchedWorld) -> None:
     name = f"{world.repository.signed[SNAPSHOT].version}.snapshot.json"
-    world.put_bundle(lambda documents: documents.pop(name) and None)
+    world.put_bundle(lambda documents: without(documents, name))
     world.objects[f"trust/{name}"] = b" " * 3_000_000
     with pytest.raises(Unavailable, match=f"gave up on trust/{name}"):
         await install(world)
