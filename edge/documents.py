@@ -111,6 +111,10 @@ class Documents:
             await self._refreshes.close()
             await self._saves.finish()
 
+    def has(self, address: DocumentAddress) -> bool:
+        """Tell whether the document was fetched before."""
+        return address.path in self._known
+
     async def get(self, address: DocumentAddress) -> tuple[Document, Found]:
         """Return the document at ``address``, as fresh as can be.
 

@@ -20,6 +20,7 @@ from edge.documents import DocumentAddress, Documents
 from edge.fill import Blob, Blobs, Landed
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics, Tier
+from edge.misses import ANYBODY, PLAYER, Misses
 from edge.settings import EdgeSettings
 from edge.upstreams import NodeLease, Upstreams
 from kit.clock import Clock, SystemClock
@@ -31,6 +32,7 @@ from kit.service import Binder
 from manifests.addresses import (
     Address,
     BundleAddress,
+    ContentAddress,
     HeadAddress,
     ManifestAddress,
     ReleaseAddress,
@@ -40,13 +42,13 @@ from manifests.addresses import (
     TrustAddress,
     TrustBundleAddress,
     parse_path,
-    title_of_content,
 )
 from manifests.documents import PAGE_STORED_SIZE_MAX
-from manifests.lease import HEADER
+from manifests.lease import HEADER, Lease
 from manifests.lease_gate import Guard
 
 CACHE_NAME = "playhead"
+ANYBODY_NAME = "anybody without a lease"
 
 
 def bind(
@@ -112,6 +114,7 @@ class _Edge:
         metrics: EdgeMetrics,
     ) -> None:
         self._guard = guard
+        self._misses = Misses(clock)
         self._clock = clock
         self._metrics = metrics
         self._client = HttpClient(settings.client)
@@ -159,9 +162,16 @@ class _Edge:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        title = title_of_content(address)
-        if title is not None:
-            self._guard.check(request.headers.get(HEADER), title)
+        if not isinstance(address, ContentAddress):
+            return await self._answer(request, address)
+        lease = self._guard.check(request.headers.get(HEADER), address.title)
+        if isinstance(lease, Lease) and lease.title is None:
+            return await self._answer(request, address)  # a node, which counts for its own clients
+        asker = lease.subject if isinstance(lease, Lease) else ANYBODY_NAME
+        with self._misses.counting(asker, PLAYER):
+            return await self._answer(request, address)
+
+    async def _answer(self, request: web.Request, address: Address) -> web.StreamResponse:
         match address:
             case (
                 HeadAddress()
@@ -184,7 +194,11 @@ class _Edge:
                 assert_never(address)
 
     async def _document(self, request: web.Request, address: DocumentAddress) -> web.StreamResponse:
-        document, found = await self._documents.get(address)
+        if self._documents.has(address):
+            document, found = await self._documents.get(address)
+        else:
+            with self._misses.counting(ANYBODY_NAME, ANYBODY):
+                document, found = await self._documents.get(address)
 
         def headers() -> dict[str, str]:
             bind_contextvars(cache=found.value)

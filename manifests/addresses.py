@@ -230,6 +230,9 @@ TitleAddress: TypeAlias = (
 
 Address: TypeAlias = TitleAddress | TimestampAddress | TrustAddress
 
+ContentAddress: TypeAlias = ManifestAddress | BundleAddress | SliceListAddress | SliceAddress
+"""What only whoever has a lease may read: all but what a store shows anyone, and what vouches."""
+
 _NAME = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 _DIGEST = r"[0-9a-f]{64}"
 _PATH = re.compile(
@@ -282,15 +285,3 @@ def _parse_title_path(path: str) -> TitleAddress:
     if int(match["part"]) >= _SLICE_COUNT_MAX:
         raise NotFound(f"{path}: a bundle has at most {_SLICE_COUNT_MAX} slices")
     return bundle.slice(int(match["part"]))
-
-
-def title_of_content(address: Address) -> TitleId | None:
-    """Return the title whose lease it takes to read what is there; None if anybody may.
-
-    Anybody may read what a store shows, and what vouches for it.
-    """
-    match address:
-        case ManifestAddress() | BundleAddress() | SliceListAddress() | SliceAddress():
-            return address.title
-        case _:
-            return None

@@ -26,6 +26,7 @@ from kit.service import Binder
 from manifests.addresses import (
     Address,
     BundleAddress,
+    ContentAddress,
     HeadAddress,
     ManifestAddress,
     ReleaseAddress,
@@ -35,7 +36,6 @@ from manifests.addresses import (
     TrustAddress,
     TrustBundleAddress,
     parse_path,
-    title_of_content,
 )
 from manifests.documents import DOCUMENT_SIZE_MAX
 from manifests.lease import HEADER
@@ -103,9 +103,8 @@ class _Origin:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        title = title_of_content(address)
-        if title is not None:
-            self._guard.check(request.headers.get(HEADER), title)
+        if isinstance(address, ContentAddress):
+            self._guard.check(request.headers.get(HEADER), address.title)
         return await self._answer(request, address)
 
     async def _answer(self, request: web.Request, address: Address) -> web.StreamResponse:
