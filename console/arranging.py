@@ -80,7 +80,7 @@ def arrange(
     for batch_size in _worth_trying(draft, batch_sizes):
         is_better = False
         for order in (sweeping, ascending, _holes_of(batch_size)):
-            found = arranged(draft, _cut(order(draft.moves), batch_size), batch_size)
+            found = arranged(draft, _cut(draft, order(draft.moves), batch_size), batch_size)
             if best is not None and found.peak_size >= best_size and found.peak_size > room:
                 continue
             size = found.peak_size + size_of(found)
@@ -116,12 +116,14 @@ def arranged(draft: Draft, moves: Sequence[Move], batch_size: int) -> Arranged:
     for number, (first, last) in enumerate(bounds):
         keeper.save_before(number, [move.target for move in moves[first:last]])
     moved = [Move(move.target, tuple(keeper.sources(at))) for at, move in enumerate(moves)]
-    drops = _drops(moved, batch_of, {*draft.stored_sizes, *keeper.saved_files})
+    droppable = {*draft.stored_sizes, *keeper.saved_files}
+    drops, shrinks = _drops(moved, batch_of, droppable), _shrinks(moved, batch_of, droppable)
     batches = tuple(
         Batch(
             moves=tuple(moved[first:last]),
             saved=tuple(keeper.saved[number]),
             drops=tuple(drops.get(number, ())),
+            shrinks=tuple(shrinks.get(number, ())),
         )
         for number, (first, last) in enumerate(bounds)
     )
@@ -259,18 +261,20 @@ def _worth_trying(draft: Draft, batch_sizes: Sequence[int]) -> Iterator[int]:
             yield size
 
 
-def _cut(moves: Sequence[Move], size_max: int) -> list[Move]:
+def _cut(draft: Draft, moves: Sequence[Move], size_max: int) -> list[Move]:
     """Return ``moves`` in pieces of at most so many bytes.
 
-    The pieces of a move that goes towards the end of its own file come last piece first, so that
-    none overwrites what the next one reads.
+    The last piece comes first where the move goes towards the end of its own file, so that none
+    overwrites what the next one reads; and where a stored chunk is read, so that it can be cut
+    off piece by piece.
     """
     found: list[Move] = []
     for move in moves:
         target = move.target
         bounds = [*range(target.offset, target.end, size_max), target.end]
         pieces = [cut_move(move, *span) for span in itertools.pairwise(bounds)]
-        found += reversed(pieces) if _moved_right(move) > 0 else pieces
+        is_stored = move.sources[0].file in draft.stored_sizes
+        found += reversed(pieces) if is_stored or _moved_right(move) > 0 else pieces
     return found
 
 
@@ -358,6 +362,25 @@ def _drops(
     return found
 
 
+def _shrinks(
+    moves: Sequence[Move], batch_of: Sequence[int], droppable: set[int]
+) -> dict[int, list[Part]]:
+    """Return, by batch, what later ones read of files that it reads more of."""
+    ends: dict[int, int] = {}
+    left: dict[tuple[int, int], int] = {}
+    for at in range(len(moves) - 1, -1, -1):
+        for part in moves[at].sources:
+            end = ends.get(part.file, 0)
+            if part.file in droppable and part.end > end:
+                left.setdefault((batch_of[at], part.file), end)
+                ends[part.file] = part.end
+    found: dict[int, list[Part]] = {}
+    for (batch, file), end in left.items():
+        if end:
+            found.setdefault(batch, []).append(Part(file, 0, end))
+    return found
+
+
 def _peak(draft: Draft, batches: Sequence[Batch]) -> int:
     sizes = {file: rounded(size) for file, size in draft.stored_sizes.items()}
     growth = _Growth(draft.sizes_before)
@@ -369,6 +392,9 @@ def _peak(draft: Draft, batches: Sequence[Batch]) -> int:
             held += sizes[saved.file]
         held += growth.grow([move.target for move in batch.moves])
         peak = max(peak, held)
+        for part in batch.shrinks:
+            held -= sizes[part.file] - rounded(part.end)
+            sizes[part.file] = rounded(part.end)
         held -= sum(sizes[file] for file in batch.drops)
     return peak
 

@@ -89,6 +89,8 @@ class Batch(_Row, frozen=True):
     saved: tuple[Saved, ...] = ()
     drops: tuple[int, ...] = ()
     """Files that nobody needs once the batch is durable."""
+    shrinks: tuple[Part, ...] = ()
+    """What is still needed then of files that more was needed of; the rest is cut off."""
 
 
 class Saved(_Row, frozen=True):
