@@ -59,6 +59,10 @@ T = TypeVar("T")
 ROOT_SIZE_MAX = 512_000
 """The library's own bound for a root."""
 
+LAG_PAUSES_S = (0.2, 0.8)
+"""What vouches may be cached for longer than the head that needs it. Asking for it makes a cache
+fetch it anew, so a moment later it is there."""
+
 
 class TrustedHeads:
     """Heads of one title folder that are vouched for. Belongs to one call of the console."""
@@ -105,7 +109,17 @@ class TrustedHeads:
             head = await self._plain_head(title, channel)
             if head.release.counter <= known.counter:
                 return await self._settled(head, known)
+            return await self._settled(*await self._caught_up(visit, head.release.counter))
         return await self._settled(*await self._offered(visit))
+
+    async def _caught_up(self, visit: Visit, counter: int) -> tuple[Head, Claim]:
+        """Return what is offered, of release ``counter`` if that is vouched for soon."""
+        for pause_s in LAG_PAUSES_S:
+            head, claim = await self._offered(visit)
+            if claim.counter >= counter:
+                return head, claim
+            await asyncio.sleep(pause_s)
+        return await self._offered(visit)
 
     def _visit(self, title: TitleId, channel: Channel) -> Visit:
         anchor = read_trusted_root(self._settings.trust.root)

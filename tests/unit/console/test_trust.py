@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from chunks.chunk_id import digest_of
 from console.settings import TrustSettings
@@ -25,7 +26,7 @@ from manifests.trust_roles import (
     publisher_role,
     shard_role,
 )
-from tests.faulty_edge import FaultyEdge, flipped, serving_faulty, stalled, status
+from tests.faulty_edge import Asked, FaultyEdge, flipped, serving_faulty, stalled, status
 from tests.folder_publisher import LIVE, TITLE
 from tests.trust_repository import keys_of, offline_signer, online_signer, trusted_root
 from tests.vouched_edge import BUNDLE_KEY, HEAD_KEY, STUDIO, VouchedWorld, vouched_world
@@ -80,6 +81,32 @@ async def test_a_new_release_costs_one_request_more(world: VouchedWorld) -> None
     await update(world)
     assert world.asked()[:2] == [HEAD_KEY, BUNDLE_KEY]
     assert world.text == "two"
+
+
+async def test_what_vouches_may_come_a_moment_after_the_head(world: VouchedWorld) -> None:
+    await install(world)
+    late = world.objects[BUNDLE_KEY]
+    world.build("two")
+    now, world.objects[BUNDLE_KEY] = world.objects[BUNDLE_KEY], late
+
+    async def refresh(request: web.Request, asked: Asked, body: bytes) -> None:
+        if asked.path == BUNDLE_KEY:
+            world.objects[BUNDLE_KEY] = now  # as a cache does after it has sent what it had
+
+    world.edge.fault = refresh
+    await update(world)
+    assert world.text == "two"
+
+
+async def test_a_newer_head_that_nobody_vouches_for_is_not_waited_for_long(
+    world: VouchedWorld,
+) -> None:
+    await install(world)
+    late = world.objects[BUNDLE_KEY]
+    world.build("two")
+    world.objects[BUNDLE_KEY] = late
+    await update(world)
+    assert world.text == "one"
 
 
 async def test_an_expired_memory_is_renewed_by_the_bundle_alone(world: VouchedWorld) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from kit.clock import ManualClock
 from kit.units import Seconds
+from manifests.addresses import TrustBundleAddress
 from tests import titles
 from tests.polling import eventually
 from tests.servers.upstream import Fault, Upstream
@@ -17,6 +18,7 @@ from tests.serving import Node, running_edge
 old, new = titles.some_title(seed=1), titles.some_title(seed=2)
 HEAD = old.head_address.path
 RELEASE = old.release_address.path
+BUNDLE = TrustBundleAddress(titles.TITLE, titles.LIVE).path
 DAY_S = 24 * 3600
 
 
@@ -151,6 +153,35 @@ async def test_with_no_freshness_every_request_sees_the_newest(
         assert (await edge.ask(HEAD)).body == old.head
         upstream.publish(new)
         assert (await edge.ask(HEAD)).body == new.head
+
+
+async def test_a_bundle_is_asked_for_again_once_its_head_has_moved(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    upstream.objects[BUNDLE] = b"vouches for the old one"
+    assert (await status_of(edge, BUNDLE))[1] == "fwd=miss"
+    clock.advance(10)
+    assert (await status_of(edge, HEAD))[1] == "fwd=miss"
+    assert (await status_of(edge, BUNDLE))[1] == "fwd=stale"
+    clock.advance(61)
+    assert (await status_of(edge, HEAD))[1] == "fwd=stale"
+    assert (await status_of(edge, BUNDLE))[1] == "fwd=stale"
+    clock.advance(10)
+    assert (await status_of(edge, BUNDLE))[1] == "hit"
+    upstream.publish(new)
+    upstream.objects[BUNDLE] = b"vouches for the new one"
+    clock.advance(25)
+    assert (await status_of(edge, HEAD))[1] == "hit; detail=stale"
+
+    async def is_new() -> bool:
+        return (await status_of(edge, HEAD))[0] == new.head
+
+    await eventually(is_new)
+    upstream.faults[BUNDLE] = Fault.BROKEN
+    assert (await status_of(edge, BUNDLE))[0] == b"vouches for the old one"
+    del upstream.faults[BUNDLE]
+    clock.advance(6)
+    assert (await status_of(edge, BUNDLE))[0] == b"vouches for the new one"
 
 
 async def test_an_edge_behind_an_edge_adds_up_the_age(
