@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ["metadata", "trust", "packaging", "install", "serving", "growth"]
+NAMES = ["metadata", "trust", "trusted_heads", "packaging", "install", "serving", "growth"]
 
 
 def main() -> None:

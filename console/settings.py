@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
@@ -22,6 +23,15 @@ class CheckpointSettings(Group, frozen=True):
     """Make what was written durable after so many bytes."""
     every: Seconds = Seconds(4)
     """Or after so long, whichever comes first."""
+
+
+class TrustSettings(Group, frozen=True):
+    """What a console believes, and how long it waits for what vouches."""
+
+    root: Path | None = None
+    """The root document that all trust begins with; by default `keys/root.json` below `data`."""
+    within: Seconds = Seconds(120)
+    """Give up on what vouches for a release when not all of it came in so long."""
 
 
 class ConsoleSettings(Group, frozen=True):
@@ -52,6 +62,7 @@ class ConsoleSettings(Group, frozen=True):
     delta_memory_max: ByteSize = ByteSize(56 << 20)
     """What all deltas being applied may take together; one alone may take all of it."""
     checkpoint: CheckpointSettings = CheckpointSettings()
+    trust: TrustSettings = TrustSettings()
     http: ClientSettings = ClientSettings()
 
     def __post_init__(self) -> None:

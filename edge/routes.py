@@ -36,6 +36,9 @@ from manifests.addresses import (
     ReleaseAddress,
     SliceAddress,
     SliceListAddress,
+    TimestampAddress,
+    TrustAddress,
+    TrustBundleAddress,
     parse_path,
 )
 from manifests.documents import PAGE_STORED_SIZE_MAX
@@ -44,7 +47,7 @@ CACHE_NAME = "playhead"
 
 
 def bind(binder: Binder, settings: EdgeSettings, clock: Clock | None = None) -> None:
-    """Serve under ``/t/`` what the upstreams of ``settings`` have, through a cache.
+    """Serve under ``/t/`` and ``/trust/`` what the upstreams of ``settings`` have, through a cache.
 
     Raises:
         SettingsError: An upstream is no base URL, or there is none.
@@ -52,7 +55,7 @@ def bind(binder: Binder, settings: EdgeSettings, clock: Clock | None = None) -> 
     _check_upstreams(settings.upstreams)
     edge = _Edge(settings, clock or SystemClock(), EdgeMetrics(binder.registry))
     binder.lifetime(edge.open)
-    binder.routes(web.get("/t/{path:.*}", edge.serve))
+    binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
 
 
@@ -110,6 +113,7 @@ class _Edge:
             settings.cache_dir / "documents",
             upstreams,
             count_max=settings.documents_max,
+            max_bytes=settings.documents_max_bytes,
             head_fresh_s=settings.head_fresh_for,
             clock=clock,
         )
@@ -135,7 +139,13 @@ class _Edge:
         refuse_query(request)
         address = parse_path(request.raw_path)
         match address:
-            case HeadAddress() | ReleaseAddress():
+            case (
+                HeadAddress()
+                | ReleaseAddress()
+                | TrustBundleAddress()
+                | TimestampAddress()
+                | TrustAddress()
+            ):
                 return await self._document(request, address)
             case ManifestAddress():
                 blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX)

@@ -21,10 +21,8 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 
 from kit.buffers import Buffer
 from kit.errors import Denied, FormatError
-from manifests.trust_roles import BOUND_ROLE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from manifests.trust_roles import BOUND_ROLE, METADATA_SIZE_MAX, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 
-METADATA_SIZE_MAX = 5_000_000
-"""The library's own bound for delegated roles: 23,000 builds of one publisher."""
 SIGNATURE_COUNT_MAX = 64
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)

@@ -78,6 +78,10 @@ def build_path(publisher: PublisherId, title: TitleId, counter: int) -> str:
     return f"build/{_shard(publisher)}/{publisher}/{title}/{counter:010}"
 
 
+METADATA_SIZE_MAX = 5_000_000
+"""Of what a role signed; the library's own bound for delegated roles: 23,000 builds of one
+publisher."""
+
 HEAD_PATHS = "head/*/*"
 """The pattern of all head paths: what ``targets`` delegates to ``release``."""
 

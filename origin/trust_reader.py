@@ -22,10 +22,11 @@ from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 from kit.errors import Denied, FormatError, IntegrityError, NotFound
 from kit.object_storage import Reader
 from manifests.locations import trust_key
-from manifests.trust_document import METADATA_SIZE_MAX, check_signed, parse
+from manifests.trust_document import check_signed, parse
 from manifests.trust_metadata import role_keys
 from manifests.trust_roles import (
     BIN_PREFIX,
+    METADATA_SIZE_MAX,
     RELEASE,
     ROOT,
     SNAPSHOT,

@@ -13,6 +13,7 @@ from console.platform_api import Console
 from console.settings import CheckpointSettings, ConsoleSettings
 from kit.http_client import HttpClient
 from kit.units import ByteSize, Seconds
+from tests.believing import BelievingHeads
 from tests.folder_publisher import LIVE, TITLE
 
 REQUESTS_AT_ONCE = 2
@@ -29,7 +30,7 @@ async def main(url: str, folder: Path) -> None:
         checkpoint=CheckpointSettings(every_bytes=ByteSize(1 << 20), every=Seconds(0.05)),
     )
     async with HttpClient(settings.http) as http:
-        await Console(settings, http).install(TITLE, folder, channel=LIVE)
+        await Console(settings, http, new_heads=BelievingHeads).install(TITLE, folder, channel=LIVE)
 
 
 if __name__ == "__main__":

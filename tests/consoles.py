@@ -14,6 +14,7 @@ from kit.http_client import HttpClient
 from kit.http_settings import ClientSettings
 from kit.units import Seconds
 from playhead import trees
+from tests.believing import BelievingHeads
 from tests.faulty_edge import FaultyEdge
 
 IMPATIENT = ClientSettings(stall_after=Seconds(0.3), connect_within=Seconds(1))
@@ -35,7 +36,7 @@ def impatient_settings(*urls: str, **settings: Any) -> ConsoleSettings:
 async def console_on(*edges: FaultyEdge, **settings: Any) -> AsyncIterator[Console]:
     chosen = impatient_settings(*(edge.url for edge in edges), **settings)
     async with HttpClient(chosen.http) as http:
-        yield Console(chosen, http)
+        yield Console(chosen, http, new_heads=BelievingHeads)
 
 
 async def differences(expected: Path, actual: Path) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from console.platform_api import Console
 from console.script import SCRIPT
 from kit.http_client import HttpClient
+from tests.believing import BelievingHeads
 from tests.consoles import impatient_settings
 
 EFFECTS = ("write", "pwrite", "fsync", "rename", "unlink", "ftruncate", "mkdir", "rmdir")
@@ -53,7 +54,7 @@ async def main(url: str, folder: Path, effects: int) -> None:
     )
     settings = impatient_settings(url)
     async with HttpClient(settings.http) as http:
-        await Console(settings, http).update(folder)
+        await Console(settings, http, new_heads=BelievingHeads).update(folder)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from tuf.ngclient import Updater
 from kit.errors import Conflict, Denied, FormatError, InvalidInput
 from manifests.names import Channel, TitleId
 from manifests.trust_document import (
-    METADATA_SIZE_MAX,
     check_signed,
     parse,
     payload_of,
@@ -34,6 +33,7 @@ from manifests.trust_metadata import (
     vouched,
 )
 from manifests.trust_roles import (
+    METADATA_SIZE_MAX,
     ROOT,
     SNAPSHOT,
     TARGETS,
