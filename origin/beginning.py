@@ -10,9 +10,9 @@ from tuf.api.metadata import Root, Targets
 from kit.errors import Conflict, NotFound
 from kit.object_storage import ObjectStorage
 from manifests.locations import trust_key
-from manifests.trust_document import METADATA_SIZE_MAX, check_signed, parse, sign
+from manifests.trust_document import check_signed, parse, sign
 from manifests.trust_metadata import release_with, role_keys, snapshot_with, timestamp_with
-from manifests.trust_roles import RELEASE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from manifests.trust_roles import METADATA_SIZE_MAX, RELEASE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from origin.draft import OnlineSigners
 
 
