@@ -147,7 +147,7 @@ class TrustedHeads:
         try:
             return await self._from_edges(key, BUNDLE_SIZE_MAX, accept, may_lack=True)
         except NotFound as error:
-            log.info("trust.no_bundle", title=title, channel=channel, error=str(error))
+            log.debug("trust.no_bundle", title=title, channel=channel, error=str(error))
         head = await self._plain_head(title, channel)
         return head, await self._verified(visit, {})
 
@@ -177,7 +177,7 @@ class TrustedHeads:
         """
         if is_vouched_for(head.release, claim):
             return head
-        log.warning("head.not_as_signed", title=head.title, channel=head.channel)
+        log.info("head.not_as_signed", title=head.title, channel=head.channel)
 
         async def accept(body: bytearray) -> Release:
             release = parse_release(body, head.title, claim.counter)
@@ -243,7 +243,7 @@ class Visit:
                 source = AtHand({timestamp: documents[timestamp]})
                 return self._claim(self._client(Path(scratch), source))
         except Untrusted as error:
-            log.info("trust.not_known", title=self.title, reason=str(error))
+            log.debug("trust.not_known", title=self.title, reason=str(error))
             return None
 
     def verified(self, source: Source) -> Claim:

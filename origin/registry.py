@@ -18,7 +18,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Root, TargetFile, Targets
 
 from kit.clock import Clock
-from kit.concurrency import to_its_end
+from kit.concurrency import for_each, to_its_end
 from kit.errors import Conflict, Denied, FormatError, IntegrityError, NotFound
 from kit.object_storage import ObjectStorage
 from manifests.documents import DOCUMENT_SIZE_MAX, Release, encode
@@ -57,6 +57,9 @@ from origin.submission import check_title, submitted
 from origin.trust_reader import State, TrustReader
 from origin.trust_sweep import sweep_trust
 
+READS_AT_ONCE = 16
+"""Shards are a few kB: sixteen make 128 of them eight round trips to S3."""
+
 
 class Registry:
     """Reads and writes ``trust/`` in ``storage``. Belongs to one event loop."""
@@ -93,11 +96,15 @@ class Registry:
         Raises:
             NotFound: It is enrolled for nobody.
         """
-        state = await self._reader.state()
-        found = await self._publisher_of(state, title)
+        found = await owner_of(self._draft(await self._reader.state()), title)
         if found is None:
             raise NotFound(f"title {title} is enrolled for no publisher")
         return found
+
+    async def is_enrolled(self, title: TitleId, publisher: PublisherId) -> bool:
+        """Tell whether the title is this publisher's; reads one shard."""
+        shard = await self.said(shard_role(publisher))
+        return shard is not None and title in titles_of(shard, publisher)
 
     async def publisher_metadata(self, publisher: PublisherId) -> bytes | None:
         """Return what the publisher signed last, to sign the next version on top of.
@@ -189,7 +196,7 @@ class Registry:
 
         async def change(draft: Draft) -> None:
             for title in added:
-                owner = await self._publisher_of(draft.state, title, draft)
+                owner = await owner_of(draft, title)
                 if owner not in (None, publisher):
                     raise Conflict(f"title {title} is enrolled for publisher {owner}")
             role = shard_role(publisher)
@@ -360,22 +367,6 @@ class Registry:
         online = await asyncio.to_thread(self._online)
         await draft.store(self._storage, online, lock.check_held)
 
-    async def _publisher_of(
-        self, state: State, title: TitleId, draft: Draft | None = None
-    ) -> PublisherId | None:
-        for role in shard_roles():
-            shard = (
-                await self._reader.delegated(state, role)
-                if draft is None
-                else await draft.said(role)
-            )
-            if shard is None:
-                continue
-            for publisher in publishers_of(shard):
-                if title in titles_of(shard, publisher):
-                    return publisher
-        return None
-
     async def _check_stored(self, release: Release) -> None:
         key = release_key(release.title, release.counter)
         if await self._storage.get(key, size_max=DOCUMENT_SIZE_MAX) != encode(release):
@@ -421,3 +412,13 @@ async def due_roles(draft: Draft) -> list[str]:
             if said is not None and is_due(role, said, draft.now_s):
                 due.append(role)
     return due
+
+
+async def owner_of(draft: Draft, title: TitleId) -> PublisherId | None:
+    """Return the publisher that a title is enrolled for; reads every shard that says anything."""
+    shards = await for_each(shard_roles(), draft.said, at_once=READS_AT_ONCE)
+    for shard in shards:
+        for publisher in [] if shard is None else publishers_of(shard):
+            if shard is not None and title in titles_of(shard, publisher):
+                return publisher
+    return None
