@@ -125,6 +125,8 @@ class Gate:
         lease = self._remembered.get(token)
         if lease is None:
             lease = self._remember(token, decode_lease(token, self._keys))
+        else:
+            self._remembered.move_to_end(token)
         if self._clock.now() >= lease.expires_at + SKEW_S:
             raise LeaseExpired(f"{what}: the lease ended at {lease.expires_at}; get a new one")
         return lease

@@ -155,6 +155,14 @@ class Entitlement:
         for event in events:
             self.broadcast.tell(event)
 
+    async def check(self) -> None:
+        """Do nothing if what was revoked is known.
+
+        Raises:
+            Unavailable: It is not.
+        """
+        self._require_read()
+
     def _require_read(self) -> None:
         if not self._is_read:
             raise Unavailable("what was revoked is not known here yet")
