@@ -34,8 +34,8 @@ from tests.leases import lease_at
 from tests.servers.edge_process import EdgeProcess, running_process
 from tests.serving import running_origin
 
-CHECKS = 20_000
-ROUNDS = 7
+CHECKS = 2_000
+ROUNDS = 75
 REVOCATIONS = 200
 ASK_EVERY_S = 0.002
 CLIENTS = 16
@@ -85,26 +85,25 @@ def _checks() -> list[list[str]]:
         return _per_call_us(lambda lease: fresh.check(lease, game), leases)
 
     known = gate()
-    for lease in leases[:1000]:
+    for lease in leases:
         known.check(lease, game)
-    remembered = [*leases[:1000]] * (CHECKS // 1000)
     return [
-        ["first check of a lease", _us(first), "15 us"],
+        ["first check of a lease, CPU", _us(first), "15 us"],
         [
-            "check of a remembered lease",
-            _us(lambda: _per_call_us(lambda lease: known.check(lease, game), remembered)),
+            "check of a remembered lease, CPU",
+            _us(lambda: _per_call_us(lambda lease: known.check(lease, game), leases)),
             "2 us",
         ],
-        ["minting", _us(lambda: _per_call_us(lambda _: new_lease(), leases)), ""],
+        ["minting, CPU", _us(lambda: _per_call_us(lambda _: new_lease(), leases)), ""],
         ["size of a lease", f"{len(leases[0])} characters", ""],
     ]
 
 
 def _per_call_us(call: Callable[[str], object], words: Sequence[str]) -> float:
-    started = time.perf_counter()
+    started = time.thread_time()  # without what other programs took meanwhile
     for word in words:
         call(word)
-    return (time.perf_counter() - started) / len(words) * 1e6
+    return (time.thread_time() - started) / len(words) * 1e6
 
 
 def _us(measure: Callable[[], float]) -> str:

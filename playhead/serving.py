@@ -32,6 +32,10 @@ def serve(names: Iterable[str], settings: Settings) -> None:
         SettingsError: An address cannot be listened on.
     """
     chosen = set(names)
+    if "entitlement" in chosen:
+        # What is revoked is on this machine, and told from here only once all roles are up.
+        leases = msgspec.structs.replace(settings.leases, feed="")
+        settings = msgspec.structs.replace(settings, leases=leases)
     # In the order of ROLES: an edge is drained before the origin it may fetch from.
     service.run([bind(settings) for name, bind in ROLES.items() if name in chosen])
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from kit.errors import Denied
+from kit.errors import Denied, SettingsError
+from playhead.roles import run
 from playhead.trees import differences
 from tests.leased_platform import TITLE, running_leased_platform
+from tests.platform import running_platform
 from tests.polling import eventually_sync
+from tests.trees import write_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
@@ -106,3 +109,34 @@ def test_all_leases_end_with_the_keys_and_downloads_go_on_with_new_ones(tmp_path
         assert child.returncode == 0, errors
         assert list(differences(build, game)) == []
         assert platform.status_with(str(stolen["lease"])) == 401
+
+
+def test_on_one_machine_nothing_is_set_up_and_a_title_can_be_taken_and_given_back(
+    tmp_path: Path,
+) -> None:
+    with running_platform(tmp_path) as platform:
+        build, game = tmp_path / "build", tmp_path / "game"
+        write_tree(build, seed=5)
+        platform.push(build, "1").last_json()
+        platform.console("install", "game", tmp_path / "first").last_json()
+
+        assert platform.type("leases", "revoke", "game").exit_code == 0
+        denied = platform.console("install", "game", game)
+        assert denied.exit_code == Denied.exit_code
+        assert "playhead leases grant game" in denied.output + denied.errors
+
+        assert platform.type("leases", "grant", "game").exit_code == 0
+        platform.console("install", "game", game).last_json()
+        assert list(differences(build, game)) == []
+
+
+def test_a_console_without_keys_is_told_where_leases_come_from(tmp_path: Path) -> None:
+    with running_platform(tmp_path) as platform:
+        build = tmp_path / "build"
+        write_tree(build, seed=5)
+        platform.push(build, "1").last_json()
+        elsewhere = f"--set=data={tmp_path / 'elsewhere'}"
+        words = ("install", "game", tmp_path / "game", "--edge", platform.edge.url)
+        refused = run([elsewhere, *words], scratch=tmp_path)
+        assert refused.exit_code == SettingsError.exit_code
+        assert "console.entitlement.url" in refused.errors
