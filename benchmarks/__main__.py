@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ["metadata", "packaging", "install", "serving", "growth"]
+NAMES = ["metadata", "packaging", "remote_push", "install", "serving", "growth"]
 
 
 def main() -> None:
