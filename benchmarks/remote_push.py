@@ -1,6 +1,6 @@
 """A push through an origin beside a push straight into the same kind of storage, on one machine.
 
-Both write to a directory on the same disk, synced; the remote one goes through HTTP on loopback, and
+Both write to a directory on one disk, synced; the remote one goes through HTTP on loopback, and
 the origin verifies every bundle's digest again. Publisher and origin share the machine's cores,
 which two machines would not.
 """
