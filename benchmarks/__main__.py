@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ["metadata", "packaging", "remote_push", "install", "serving", "growth"]
+NAMES = ["metadata", "trust", "packaging", "remote_push", "install", "serving", "growth"]
 
 
 def main() -> None:

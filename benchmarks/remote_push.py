@@ -129,7 +129,10 @@ class _Origin:
     def _log_in(self) -> None:
         words = [*self.publisher, "login", self._role.url]
         with subprocess.Popen(
-            command(words, self._folder / "peak"), stderr=subprocess.PIPE, text=True
+            command(words, self._folder / "peak"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as login:
             assert login.stderr is not None
             code = login.stderr.readline().split()[1]

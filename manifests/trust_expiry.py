@@ -21,7 +21,7 @@ TIMESTAMP_RENEWED_AFTER = timedelta(hours=1)
 SNAPSHOT_LIFETIME = timedelta(days=7)
 """Signed with every publication; a week without one costs a signature."""
 RELEASE_LIFETIME = timedelta(days=30)
-"""Bins of titles that nobody publishes are signed once a fortnight: 256 signatures, 15 ms."""
+"""Bins of titles that nobody publishes are signed once a fortnight: 512 roles, 0.5 s of CPU."""
 HOLDER_LIFETIME = timedelta(days=365)
 """Root, targets and shards: people with offline keys meet once a year."""
 PUBLISHER_LIFETIME = timedelta(days=3650)

@@ -59,10 +59,13 @@ from manifests.trust_roles import (
     title_paths,
 )
 
-BIN_BITS = 8
-"""256 bins."""
+BIN_BITS = 9
+"""512 bins. With 20,000 heads that is 39 a bin; with fewer bins each is larger, with more it is the
+snapshot, and a bundle has one of each (``benchmarks/results/trust.md``)."""
 
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
+Said = Root | Targets | Snapshot | Timestamp
+"""What any role says."""
 
 
 @dataclass(frozen=True, slots=True)

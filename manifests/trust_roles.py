@@ -32,9 +32,9 @@ BOUND_ROLE = "x-playhead-role"
 """Field of every delegated role's signed part that holds the role's own name. Roles of equal keys
 and version could otherwise be served in each other's place."""
 
-SHARD_COUNT = 64
-"""500 publishers make eight a shard: 2 kB that a console fetches; 64 names cost the snapshot 200
-bytes."""
+SHARD_COUNT = 128
+"""500 publishers make four a shard, 1.5 kB of a trust bundle; with 64 shards bundles are 0.8 kB
+larger, with 256 as large (``docs/adr/0012-trust-is-sharded.md``)."""
 
 
 def publisher_id(text: str) -> PublisherId:

@@ -134,6 +134,16 @@ class LocalVoucher:
         signer = await asyncio.to_thread(self._folder.signer, entry)
         await registry.vouch(publisher, signer, release, channel)
 
+    async def doubt(self, release: Release, channel: Channel) -> str | None:
+        """Return why consoles would refuse the release; makes nothing."""
+        if not await is_begun(self._storage):
+            return "nothing is vouched for here yet: the next push or promote sees to that"
+        try:
+            anchor = await asyncio.to_thread(self._folder.root)
+        except NotFound:
+            return f"{self._folder.path} holds no trusted root to tell it by"
+        return await registry_of(self._folder, self._storage, anchor).doubt(release, channel)
+
     async def _publisher_of(self, registry: Registry, title: TitleId) -> PublisherId:
         try:
             return await registry.publisher_of(title)

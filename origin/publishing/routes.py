@@ -38,6 +38,7 @@ from origin.publishing.settings import PublishingSettings
 from origin.publishing.trust_desk import Submission, TrustDesk
 
 BASE = "/publish/v1"
+VOUCHED = "trust/{title}/{channel}/{counter:[0-9]{10}}"
 PIECE_SIZE = 1 << 20
 KEYS_MAX = 1000
 """Deleted by one request."""
@@ -112,9 +113,8 @@ def bind(
         web.post(f"{BASE}/uploads", guard.known(door.begin_direct)),
         web.post(f"{BASE}/commits", guard.known(door.commit)),
         web.get(f"{BASE}/trust", guard.known(door.signed)),
-        web.put(
-            f"{BASE}/trust/{{title}}/{{channel}}/{{counter:[0-9]{{10}}}}", guard.known(door.vouch)
-        ),
+        web.get(f"{BASE}/{VOUCHED}", guard.known(door.doubt)),
+        web.put(f"{BASE}/{VOUCHED}", guard.known(door.vouch)),
     )
 
 
@@ -208,6 +208,12 @@ class _Door:
         if found is None:
             return web.Response(status=204, headers=headers)
         return web.Response(body=found, content_type="application/json", headers=headers)
+
+    async def doubt(self, caller: Caller, request: web.Request) -> web.Response:
+        names = request.match_info
+        title, channel = title_id(names["title"]), channel_name(names["channel"])
+        found = await self._desk.doubt(caller, title, channel, int(names["counter"]))
+        return _told({"doubt": found})
 
     async def vouch(self, caller: Caller, request: web.Request) -> web.Response:
         names = request.match_info
