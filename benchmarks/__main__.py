@@ -10,6 +10,7 @@ NAMES = [
     "trust",
     "trusted_heads",
     "packaging",
+    "remote_push",
     "install",
     "leases",
     "serving",

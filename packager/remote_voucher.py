@@ -27,10 +27,11 @@ ATTEMPTS_MAX = 5
 
 FetchSigned = Callable[[], Awaitable[bytes | None]]
 HandIn = Callable[[Release, Channel, bytes], Awaitable[None]]
+AskDoubt = Callable[[Release, Channel], Awaitable[str | None]]
 
 
 class RemoteVoucher:
-    """Implements :class:`packager.vouching.Voucher` with a publisher's own key."""
+    """Implements both :mod:`packager.vouching` protocols with a publisher's own key."""
 
     def __init__(
         self,
@@ -39,12 +40,14 @@ class RemoteVoucher:
         *,
         fetch: FetchSigned,
         hand_in: HandIn,
+        ask_doubt: AskDoubt,
         clock: Clock,
     ) -> None:
         self._publisher = publisher
         self._signer = signer
         self._fetch = fetch
         self._hand_in = hand_in
+        self._ask_doubt = ask_doubt
         self._clock = clock
 
     async def vouch(self, release: Release, channel: Channel) -> None:
@@ -61,6 +64,14 @@ class RemoteVoucher:
                     raise
             else:
                 return
+
+    async def doubt(self, release: Release, channel: Channel) -> str | None:
+        """Return why consoles would refuse the release: by our own key, then by the platform."""
+        said = await self._before()
+        target = build_target(self._publisher, release)
+        if said is None or said.targets.get(target.path) != target:
+            return f"publisher {self._publisher} does not vouch for release {release.counter}"
+        return await self._ask_doubt(release, channel)
 
     async def _before(self) -> Targets | None:
         data = await self._fetch()

@@ -100,13 +100,11 @@ class _Bundle(BundleUse):
 async def verify(
     store: TitleStore,
     *,
-    witness: Witness | None,
+    witness: Witness,
     is_quick: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Verdict:
     """Check a title; ``is_quick`` looks at bundles and slice lists only for existence and size.
-
-    Without a ``witness`` nothing is said of trust.
 
     A sweep that runs meanwhile may delete what is being checked; to exclude that, hold the lock.
 
@@ -119,7 +117,7 @@ async def verify(
 
 class _Verification:
     def __init__(
-        self, store: TitleStore, witness: Witness | None, on_progress: Callable[[Progress], None]
+        self, store: TitleStore, witness: Witness, on_progress: Callable[[Progress], None]
     ) -> None:
         self._store = store
         self._witness = witness
@@ -190,8 +188,6 @@ class _Verification:
                 self._findings.note(missing, [counter], [(Rule.MISSING, f"{key} points to it")])
         elif stored != head.release:
             self._findings.note(key, [counter], [(Rule.RELEASE, f"differs from release {counter}")])
-        if self._witness is None:
-            return
         doubt = await self._witness.doubt(head.release, head.channel)
         if doubt is not None:
             self._findings.note(key, [counter], [(Rule.TRUST, doubt)])

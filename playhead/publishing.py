@@ -14,9 +14,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
+
+import msgspec
 
 from kit.clock import SystemClock
-from kit.errors import Unauthenticated
+from kit.errors import Unauthenticated, Unavailable
 from kit.http_client import HttpClient
 from kit.object_storage import ObjectStorage
 from kit.storage_lock import Rival
@@ -38,6 +41,14 @@ Ask = Callable[[str, str, bytes | None, int], Awaitable[bytes | None]]
 """Sends bytes to a path of the publishing API: method, path, body, most bytes of the answer."""
 
 
+class Notary(Voucher, Witness, Protocol):
+    """Vouches for releases, and tells whether consoles believe a channel."""
+
+
+class _Doubt(msgspec.Struct, frozen=True):
+    doubt: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What every command of a publisher needs."""
@@ -47,10 +58,8 @@ class Desk:
     new_lock: Callable[[], WriterLock]
     """Makes another: a lock is taken once."""
     cache_folder: Path
-    voucher: Voucher
+    voucher: Notary
     """Opens the registry, and makes keys, only when it is asked."""
-    witness: Witness | None
-    """Tells whether consoles believe what is published; None at an origin that is elsewhere."""
 
 
 @asynccontextmanager
@@ -78,20 +87,13 @@ async def publisher(
             command=shlex.join(sys.argv),
             on_wait=on_wait,
         )
-        yield Desk(
-            TitleStore(storage, name),
-            new_lock(),
-            new_lock,
-            cache_folder,
-            voucher,
-            voucher if isinstance(voucher, LocalVoucher) else None,
-        )
+        yield Desk(TitleStore(storage, name), new_lock(), new_lock, cache_folder, voucher)
 
 
 @asynccontextmanager
 async def _premises(
     settings: Settings, say: Say
-) -> AsyncIterator[tuple[ObjectStorage, Voucher, Path]]:
+) -> AsyncIterator[tuple[ObjectStorage, Notary, Path]]:
     """Open where titles are kept, with who vouches there and what pushes remember of it."""
     cache_folder = settings.data / settings.packager.cache_dir
     origin = await asyncio.to_thread(remembered_origin, settings)
@@ -125,14 +127,24 @@ def _voucher(logins: Logins, login: Login, ask: Ask) -> RemoteVoucher:
     async def fetch() -> bytes | None:
         return await ask("GET", "/trust", None, METADATA_SIZE_MAX)
 
+    def path_of(release: Release, channel: Channel) -> str:
+        return f"/trust/{release.title}/{channel}/{release.counter:010}"
+
     async def hand_in(release: Release, channel: Channel, signed: bytes) -> None:
-        path = f"/trust/{release.title}/{channel}/{release.counter:010}"
-        await ask("PUT", path, signed, METADATA_SIZE_MAX)
+        await ask("PUT", path_of(release, channel), signed, METADATA_SIZE_MAX)
+
+    async def ask_doubt(release: Release, channel: Channel) -> str | None:
+        answer = await ask("GET", path_of(release, channel), None, METADATA_SIZE_MAX)
+        try:
+            return msgspec.json.decode(answer or b"", type=_Doubt).doubt
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unavailable(f"{login.origin}: not answered by a publishing API") from error
 
     return RemoteVoucher(
         publisher_id(login.publisher),
         signer_of(login.key, logins.folder, ""),
         fetch=fetch,
         hand_in=hand_in,
+        ask_doubt=ask_doubt,
         clock=SystemClock(),
     )

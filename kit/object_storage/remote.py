@@ -61,6 +61,7 @@ class _Direct(msgspec.Struct, frozen=True):
 
 class _Directed(msgspec.Struct, frozen=True):
     direct: _Direct | None
+    offered: bool
 
 
 class RemoteStorage:
@@ -185,6 +186,7 @@ class RemoteStorage:
     async def _begin_direct(self, key: str, size: int) -> _Direct | None:
         asked = {"key": key, "size": size}
         answer = await self.ask_json("POST", "/uploads", asked, _Directed)
+        self._may_be_direct = answer.offered
         return answer.direct
 
     async def _put_direct(self, key: str, direct: _Direct, data: Buffer) -> bool:

@@ -75,6 +75,11 @@ class Intake:
             storage, count_max=settings.quarantine_count_max, clock=clock, random=random
         )
 
+    @property
+    def offers_direct(self) -> bool:
+        """Whether anything may be put straight into a bucket."""
+        return self._presigner is not None
+
     async def put(self, caller: Caller, request: web.Request, key: str, *, is_once: bool) -> bool:
         """Take in a request's body as the object ``key``; return whether this call stored it.
 

@@ -31,13 +31,14 @@ from kit.telemetry import get_logger
 from manifests.names import channel as channel_name
 from manifests.names import title_id
 from manifests.trust_roles import METADATA_SIZE_MAX
-from origin.publishing.caller import Caller, CheckToken, caller_of
+from origin.publishing.caller import Caller, CheckToken, Guard
 from origin.publishing.intake import Intake
 from origin.publishing.rules import Rules
 from origin.publishing.settings import PublishingSettings
 from origin.publishing.trust_desk import Submission, TrustDesk
 
 BASE = "/publish/v1"
+VOUCHED = "trust/{title}/{channel}/{counter:[0-9]{10}}"
 PIECE_SIZE = 1 << 20
 KEYS_MAX = 1000
 """Deleted by one request."""
@@ -91,7 +92,8 @@ def bind(
     intake = Intake(
         storage, rules, audit, settings, presigner=presigner, clock=clock, random=random
     )
-    door = _Door(storage, rules, desk, intake, check_token)
+    door = _Door(storage, rules, desk, intake)
+    guard = Guard(check_token, settings.requests_max, settings.publisher_requests_max)
 
     @asynccontextmanager
     async def audited() -> AsyncIterator[None]:
@@ -103,15 +105,16 @@ def bind(
     binder.lifetime(audited)
     binder.background("upload sweep", partial(_sweep, intake))
     binder.routes(
-        web.get(f"{BASE}/whoami", door.whoami),
-        web.get(f"{BASE}/list", door.list_keys),
-        web.get(f"{BASE}/objects/{{key:.+}}", door.read),
-        web.put(f"{BASE}/objects/{{key:.+}}", door.put),
-        web.post(f"{BASE}/delete", door.delete),
-        web.post(f"{BASE}/uploads", door.begin_direct),
-        web.post(f"{BASE}/commits", door.commit),
-        web.get(f"{BASE}/trust", door.signed),
-        web.put(f"{BASE}/trust/{{title}}/{{channel}}/{{counter:[0-9]{{10}}}}", door.vouch),
+        web.get(f"{BASE}/whoami", guard.known(door.whoami)),
+        web.get(f"{BASE}/list", guard.known(door.list_keys)),
+        web.get(f"{BASE}/objects/{{key:.+}}", guard.known(door.read)),
+        web.put(f"{BASE}/objects/{{key:.+}}", guard.known(door.put)),
+        web.post(f"{BASE}/delete", guard.known(door.delete)),
+        web.post(f"{BASE}/uploads", guard.known(door.begin_direct)),
+        web.post(f"{BASE}/commits", guard.known(door.commit)),
+        web.get(f"{BASE}/trust", guard.known(door.signed)),
+        web.get(f"{BASE}/{VOUCHED}", guard.known(door.doubt)),
+        web.put(f"{BASE}/{VOUCHED}", guard.known(door.vouch)),
     )
 
 
@@ -131,19 +134,16 @@ class _Door:
         rules: Rules,
         desk: TrustDesk,
         intake: Intake,
-        check_token: CheckToken,
     ) -> None:
         self._storage = storage
         self._rules = rules
         self._desk = desk
         self._intake = intake
-        self._check_token = check_token
 
-    async def whoami(self, request: web.Request) -> web.Response:
-        return _told(self._caller(request).scope)
+    async def whoami(self, caller: Caller, _request: web.Request) -> web.Response:
+        return _told(caller.scope)
 
-    async def list_keys(self, request: web.Request) -> web.StreamResponse:
-        caller = self._caller(request)
+    async def list_keys(self, caller: Caller, request: web.Request) -> web.StreamResponse:
         prefix = request.query.get("prefix", "")
         self._rules.check_list(caller.scope, prefix)
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
@@ -168,8 +168,8 @@ class _Door:
         await response.write(msgspec.json.encode({"count": count}) + b"\n")
         return response
 
-    async def read(self, request: web.Request) -> web.StreamResponse:
-        caller, key = self._caller(request), request.match_info["key"]
+    async def read(self, caller: Caller, request: web.Request) -> web.StreamResponse:
+        key = request.match_info["key"]
         refuse_query(request)
         self._rules.check_read(caller.scope, key)
         stat = await self._storage.stat(key)
@@ -178,42 +178,44 @@ class _Door:
             return await self._whole(request, stat)
         return await answer(request, _representation(stat), partial(self._pieces, key))
 
-    async def put(self, request: web.Request) -> web.Response:
-        caller, key = self._caller(request), request.match_info["key"]
+    async def put(self, caller: Caller, request: web.Request) -> web.Response:
+        key = request.match_info["key"]
         refuse_query(request)
         is_once = request.headers.get("If-None-Match") == "*"
         stored = await self._intake.put(caller, request, key, is_once=is_once)
         return _told({"stored": stored})
 
-    async def delete(self, request: web.Request) -> web.Response:
-        caller = self._caller(request)
+    async def delete(self, caller: Caller, request: web.Request) -> web.Response:
         asked = await _asked(request, DeleteRequest)
         if asked.keys:
             await self._intake.delete(caller, asked.keys)
         return _told({"deleted": len(asked.keys)})
 
-    async def begin_direct(self, request: web.Request) -> web.Response:
-        caller = self._caller(request)
+    async def begin_direct(self, caller: Caller, request: web.Request) -> web.Response:
         asked = await _asked(request, UploadRequest)
         direct = await self._intake.begin_direct(caller, asked.key, asked.size)
-        return _told({"direct": direct})
+        return _told({"direct": direct, "offered": self._intake.offers_direct})
 
-    async def commit(self, request: web.Request) -> web.Response:
-        caller = self._caller(request)
+    async def commit(self, caller: Caller, request: web.Request) -> web.Response:
         asked = await _asked(request, CommitRequest)
         stored = await self._intake.commit(caller, asked.key, asked.upload)
         return _told({"stored": stored})
 
-    async def signed(self, request: web.Request) -> web.Response:
-        caller = self._caller(request)
+    async def signed(self, caller: Caller, _request: web.Request) -> web.Response:
         found = await self._desk.signed(caller)
         headers = {"Cache-Control": "no-store"}
         if found is None:
             return web.Response(status=204, headers=headers)
         return web.Response(body=found, content_type="application/json", headers=headers)
 
-    async def vouch(self, request: web.Request) -> web.Response:
-        caller, names = self._caller(request), request.match_info
+    async def doubt(self, caller: Caller, request: web.Request) -> web.Response:
+        names = request.match_info
+        title, channel = title_id(names["title"]), channel_name(names["channel"])
+        found = await self._desk.doubt(caller, title, channel, int(names["counter"]))
+        return _told({"doubt": found})
+
+    async def vouch(self, caller: Caller, request: web.Request) -> web.Response:
+        names = request.match_info
         title, channel = title_id(names["title"]), channel_name(names["channel"])
         caller.scope.check_channel(title, channel)
         signed = bytes(await read_body(request, METADATA_SIZE_MAX))
@@ -229,9 +231,6 @@ class _Door:
             await self._intake.note(caller, "vouch", on, None, error)
             raise
         await self._intake.note(caller, "vouch", on)
-
-    def _caller(self, request: web.Request) -> Caller:
-        return caller_of(request, self._check_token)
 
     async def _whole(self, request: web.Request, stat: ObjectStat) -> web.StreamResponse:
         content = await self._storage.get(stat.key, size_max=PIECE_SIZE)

@@ -17,6 +17,10 @@ class PublishingSettings(Group, frozen=True):
     """Memory for uploads that are being taken in and verified; others wait."""
     publisher_memory_max_bytes: ByteSize = ByteSize(64 * MIB)
     """Of that, for one publisher: none can keep the others out."""
+    requests_max: Annotated[int, Meta(ge=1)] = 128
+    """Requests of publishers at the same time: half of what the origin serves by default."""
+    publisher_requests_max: Annotated[int, Meta(ge=1)] = 64
+    """Of those, of one publisher."""
     direct: bool = True
     """Let publishers put bundles straight into a bucket, at an address that is good once."""
     direct_expires_after: Seconds = Seconds(900)

@@ -10,7 +10,7 @@ from tuf.api.metadata import TargetFile
 
 from kit.errors import Unavailable
 from kit.object_storage import Reader
-from manifests.documents import DOCUMENT_SIZE_MAX, parse_release
+from manifests.documents import DOCUMENT_SIZE_MAX, Release, parse_release
 from manifests.locations import release_key
 from manifests.names import Channel, TitleId
 from origin.publishing.caller import Caller
@@ -60,11 +60,27 @@ class TrustDesk:
         """
         of = submission
         caller.scope.check_channel(of.title, of.channel)
-        key = release_key(of.title, of.counter)
-        data = await self._reader.get(key, size_max=DOCUMENT_SIZE_MAX)
-        release = parse_release(data, of.title, of.counter)
+        release = await self._release(of.title, of.counter)
         registry = await self._opened()
         await registry.accept(caller.scope.publisher_id, of.signed, release, of.channel)
+
+    async def doubt(
+        self, caller: Caller, title: TitleId, channel: Channel, counter: int
+    ) -> str | None:
+        """Return why consoles would refuse a release that a channel plays; None if they believe it.
+
+        Raises:
+            Denied: The title is not in scope.
+            NotFound: There is no such release.
+        """
+        caller.scope.check_title(title)
+        release = await self._release(title, counter)
+        return await (await self._opened()).doubt(release, channel)
+
+    async def _release(self, title: TitleId, counter: int) -> Release:
+        key = release_key(title, counter)
+        data = await self._reader.get(key, size_max=DOCUMENT_SIZE_MAX)
+        return parse_release(data, title, counter)
 
     async def _opened(self) -> Registry:
         async with self._opening:

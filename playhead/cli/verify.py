@@ -56,7 +56,7 @@ def _verify_published(settings: Settings, title: str, *, is_quick: bool, as_json
                     bar.update(task, completed=progress.size_done, total=progress.size)
 
                 return await verify_title(
-                    desk.store, witness=desk.witness, is_quick=is_quick, on_progress=show
+                    desk.store, witness=desk.voucher, is_quick=is_quick, on_progress=show
                 )
 
     verdict = asyncio.run(run())

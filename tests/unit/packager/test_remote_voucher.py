@@ -50,6 +50,9 @@ class Origin:
             raise Conflict("not the next version")
         self.signed = signed
 
+    async def ask_doubt(self, _release: Release, _channel: Channel) -> str | None:
+        return "the platform does not vouch for it"
+
     def said(self) -> Targets:
         assert self.signed is not None
         return parse(self.signed, Targets, "publisher-acme").signed
@@ -60,6 +63,7 @@ class Origin:
             signer or self.signer,
             fetch=self.fetch,
             hand_in=self.hand_in,
+            ask_doubt=self.ask_doubt,
             clock=ManualClock(NOW_S),
         )
 
@@ -106,3 +110,11 @@ async def test_nothing_is_signed_on_top_of_what_was_changed_after_signing() -> N
     origin.signed = origin.signed.replace(b"0000000001", b"0000000009")
     with pytest.raises(Denied, match="was not signed"):
         await origin.voucher().vouch(release(2), LIVE)
+
+
+async def test_what_its_own_key_never_signed_is_in_doubt_whatever_the_origin_says() -> None:
+    origin = Origin()
+    await origin.voucher().vouch(release(1), LIVE)
+    assert await origin.voucher().doubt(release(1), LIVE) == "the platform does not vouch for it"
+    doubt = await origin.voucher().doubt(release(2), LIVE)
+    assert doubt == "publisher acme does not vouch for release 2"

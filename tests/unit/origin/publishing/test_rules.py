@@ -54,11 +54,16 @@ class Bench:
             path = f"/trust/{release.title}/{channel}/{release.counter:010}"
             await storage.ask_bytes("PUT", path, signed, 1 << 20)
 
+        async def ask_doubt(release: Release, channel: Channel) -> str | None:
+            path = f"/trust/{release.title}/{channel}/{release.counter:010}"
+            return (await storage.ask_json("GET", path, None, dict[str, str | None]))["doubt"]
+
         return RemoteVoucher(
             PublisherId("acme"),
             self.bed.keys.publisher("acme"),
             fetch=fetch,
             hand_in=hand_in,
+            ask_doubt=ask_doubt,
             clock=self.bed.clock,
         )
 
@@ -97,6 +102,8 @@ async def test_a_release_that_both_vouch_for_goes_live(bench: Bench) -> None:
     release = await bench.live()
     head = await TitleStore(bench.bed.memory, GAME).head(LIVE)
     assert head.release == release
+    assert await bench.voucher.doubt(release, LIVE) is None
+    assert await bench.voucher.doubt(release, BETA) is not None
     with closing(bench.bed.client()) as client:
         assert client.believes("acme", release)
     done = {(event.what, event.outcome) for event in (await bench.service.audit())}
