@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,6 +115,15 @@ class Stage:
         named = [word for url in edges or [self.front.url] for word in ("--edge", url)]
         return self.type(verb, *words, *named, "--json", settings=[*IMPATIENT, *settings])
 
+    def console_at(self, verb: str, *words: str | Path, ahead_s: float) -> Finished:
+        """Run a player's command on a console whose clock is ahead; a negative one is behind."""
+        flags = [*self.flags, *_set(IMPATIENT), verb, *words, "--edge", self.front.url, "--json"]
+        command = [sys.executable, "-m", "tests.attacks.console_child", str(ahead_s)]
+        done = subprocess.run(
+            [*command, *map(str, flags)], capture_output=True, text=True, check=False
+        )
+        return Finished(done.returncode, done.stdout, done.stderr, 0)
+
     def installed(self, title: TitleId, folder: Path, files: Files = OLD) -> Path:
         """Publish ``files`` and install them: what an attack on a player begins with."""
         self.publish(title, files)
@@ -141,6 +152,36 @@ class Stage:
             Subject(player), title, minted_at, minted_at + lasts_s, minted_at * 1000, b"a lease"
         )
         return encode_lease(lease, signing.key_id, key or signing.raw_key)
+
+
+@dataclass(frozen=True)
+class Game:
+    """A title that a player has installed."""
+
+    stage: Stage
+    title: TitleId
+    folder: Path
+
+    def refuses(self, root: ObjectRef, *words: str, exit_code: int | Sequence[int]) -> Finished:
+        """Publish ``root``, and everybody vouches; it must be refused, and nothing be lost."""
+        before = content_of(self.folder)
+        self.stage.publish_root(self.title, root)
+        done = self.stage.console("update", self.folder, settings=["console.give_up_after=0.2s"])
+        assert_refused(done, *words, exit_code=exit_code)
+        assert content_of(self.folder) == before
+        return done
+
+
+@contextmanager
+def game_that_stands(stage: Stage, folder: Path) -> Iterator[Game]:
+    """Install a game; after all that is done to it, it must be sound and take the next update."""
+    title = stage.new_title()
+    yield Game(stage, title, stage.installed(title, folder))
+    assert content_of(folder) == OLD
+    assert stage.type("verify", folder).exit_code == 0
+    stage.publish(title, NEW)
+    stage.console("update", folder).last_json()
+    assert content_of(folder) == NEW
 
 
 async def vouched_release(desk: Desk, root: ObjectRef, channel: Channel = LIVE) -> Release:
@@ -185,7 +226,11 @@ def running_stage(
     """Start everything below ``folder``; ``edge`` and ``origin`` are settings of one of both."""
     data = folder / "data"
     flags = [f"--set=data={data}", "--set=log_json=true"]
-    first = _role("origin", folder, [*flags, "--set=origin.listen.port=0", *_set(origin)])
+    first = _role(
+        "origin",
+        folder,
+        [*flags, *_set(["origin.listen.port=0", "origin.trust.fresh_for=0s", *origin])],
+    )
     second: Role | None = None
     try:
         first.start()

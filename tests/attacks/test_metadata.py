@@ -1,0 +1,288 @@
+"""A mirror forges, ages, mixes, prolongs or withholds what vouches for a title.
+
+Each attack is made twice: in the trust bundle, which is one request, and document by document, as
+consoles ask where there is no bundle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import count, repeat
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from manifests.names import TitleId
+from manifests.trust_bundle import HEAD, encode_bundle, parse_bundle
+from tests.attacks.hostile_trust import (
+    Change,
+    changed_unsigned,
+    documents_of,
+    instead,
+    named,
+    serving,
+    signed_by,
+    the_bin,
+)
+from tests.attacks.mirror import Answer, Asked, Attack, Honest
+from tests.attacks.stage import NEW, OLD, Stage, assert_refused, content_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.may_block]
+
+UNTRUSTED = 10
+ROLES = ["timestamp", "snapshot", "targets", "release-bin-", "release", "shard-", "publisher-"]
+both_ways = pytest.mark.parametrize("has_bundle", [True, False], ids=["bundle", "one by one"])
+MEMORY_MAX = 300 << 20
+
+
+@pytest.fixture
+def title(stage: Stage) -> TitleId:
+    """A title of one release."""
+    title = stage.new_title()
+    stage.publish(title, NEW)
+    return title
+
+
+@pytest.fixture
+def game(stage: Stage, title: TitleId, tmp_path: Path) -> Path:
+    """The same, installed; and something newer is published."""
+    folder = tmp_path / "game"
+    stage.console("install", title, folder).last_json()
+    stage.publish(title, OLD)
+    return folder
+
+
+def assert_withstood(stage: Stage, attack: Attack, game: Path, *words: str, code: int) -> None:
+    """Update under attack: refused in words, nothing lost; then without: the new build."""
+    before = content_of(game)
+    with stage.front.attacking(attack):
+        done = stage.console("update", game)
+    assert_refused(done, *words, exit_code=code)
+    assert done.peak_rss_bytes < MEMORY_MAX
+    assert content_of(game) == before
+    assert stage.type("verify", game).exit_code == 0
+    stage.console("update", game).last_json()
+    assert content_of(game) != before
+
+
+def assert_install_withstood(
+    stage: Stage, attack: Attack, title: TitleId, folder: Path, *words: str
+) -> None:
+    """Install from nothing under attack: refused in words; then without: all of it."""
+    with stage.front.attacking(attack):
+        done = stage.console("install", title, folder)
+    assert_refused(done, *words, exit_code=UNTRUSTED)
+    assert done.peak_rss_bytes < MEMORY_MAX
+    assert not folder.exists() or content_of(folder) == {}
+    stage.console("install", title, folder).last_json()
+    assert content_of(folder) == NEW
+
+
+def role_name(documents: dict[str, bytes], role: str) -> str:
+    return f"{documents_role(documents, role)}.json"
+
+
+def documents_role(documents: dict[str, bytes], role: str) -> str:
+    if role != "release":
+        return named(documents, role).removesuffix(".json")
+    [found] = [name for name in documents if name.endswith(".release.json")]
+    return found.removesuffix(".json")
+
+
+@pytest.mark.parametrize("role", ROLES)
+@both_ways
+def test_metadata_forged_with_a_key_of_the_mirrors_is_refused(
+    stage: Stage, title: TitleId, tmp_path: Path, role: str, has_bundle: bool
+) -> None:
+    mallory = CryptoSigner.generate_ed25519()
+    now = documents_of(stage, title)
+    name = role_name(now, role)
+    forged = signed_by(now[name], mallory, expires="2036-01-01T00:00:00Z")
+    attack = serving(instead({name: forged}), has_bundle=has_bundle)
+    assert_install_withstood(stage, attack, title, tmp_path / "game", name, "signed by 0/1 keys")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_metadata_that_was_changed_under_its_signature_is_refused(
+    stage: Stage, title: TitleId, tmp_path: Path, role: str
+) -> None:
+    now = documents_of(stage, title)
+    name = role_name(now, role)
+    changed = changed_unsigned(now[name], expires="2036-01-01T00:00:00Z")
+    attack = serving(instead({name: changed}))
+    assert_install_withstood(stage, attack, title, tmp_path / "game", name, "signed by 0/1 keys")
+
+
+@both_ways
+def test_a_root_that_the_old_one_did_not_sign_is_refused(
+    stage: Stage, title: TitleId, tmp_path: Path, has_bundle: bool
+) -> None:
+    mallory = CryptoSigner.generate_ed25519()
+    root = (stage.folder / "data" / "keys" / "root.json").read_bytes()
+    forged = {"2.root.json": signed_by(root, mallory, version=2)}
+
+    def change(name: str, body: bytes) -> bytes | None:
+        return forged.get(name, body)
+
+    def attack(asked: Asked, forward: Honest) -> Answer:
+        if not has_bundle or not asked.path.endswith("/trust"):
+            return serving(change, has_bundle=has_bundle)(asked, forward)
+        return with_documents(forward(), forged)
+
+    assert_install_withstood(
+        stage, attack, title, tmp_path / "game", "2.root.json", "signed by 0/1 keys"
+    )
+
+
+def with_documents(answer: Answer, more: dict[str, bytes]) -> Answer:
+    return answer.with_body(encode_bundle({**parse_bundle(answer.content), **more}))
+
+
+@both_ways
+def test_a_whole_older_state_is_refused_by_who_has_seen_a_newer_one(
+    stage: Stage, title: TitleId, tmp_path: Path, has_bundle: bool
+) -> None:
+    """Rolled back: everything genuine, everything signed, and older than what was seen."""
+    old = documents_of(stage, title)
+    stage.publish(title, NEW)
+    game = tmp_path / "game"
+    stage.console("install", title, game).last_json()
+    attack = serving(older(old), has_bundle=has_bundle)
+    stage.publish(title, OLD)
+    assert_withstood(stage, attack, game, "timestamp.json", "version", code=UNTRUSTED)
+
+
+def older(old: dict[str, bytes]) -> Change:
+    """Serve an old head and timestamp; versioned documents are what they were."""
+    return instead({"timestamp.json": old["timestamp.json"], HEAD: old[HEAD]} | old)
+
+
+@both_ways
+def test_a_state_that_is_frozen_is_refused_once_it_has_expired(
+    stage: Stage, title: TitleId, game: Path, has_bundle: bool
+) -> None:
+    """The timestamp is good for 48 hours; three days later a mirror still serves it."""
+    frozen = documents_of(stage, title)
+    before = content_of(game)
+    with stage.front.attacking(serving(older(frozen), has_bundle=has_bundle)):
+        done = stage.console_at("update", game, ahead_s=3 * 86400)
+    assert_refused(done, "timestamp.json expired", "check the clock", exit_code=UNTRUSTED)
+    assert content_of(game) == before
+    stage.console("update", game).last_json()
+    assert content_of(game) == OLD
+
+
+@pytest.mark.parametrize("role", ["snapshot", "release-bin-", "publisher-"])
+@both_ways
+def test_old_metadata_under_the_name_of_new_is_refused(
+    stage: Stage, title: TitleId, tmp_path: Path, role: str, has_bundle: bool
+) -> None:
+    """Mixed and matched: each document genuine, but not of one state."""
+    game = tmp_path / "game"
+    stage.console("install", title, game).last_json()
+    old = documents_of(stage, title)
+    stage.publish(title, OLD)
+    new = documents_of(stage, title)
+    name = named(new, role)
+    attack = serving(instead({name: old[named(old, role)]}), has_bundle=has_bundle)
+    assert_withstood(stage, attack, game, name, code=UNTRUSTED)
+
+
+@both_ways
+def test_a_bin_in_the_place_of_another_of_equal_version_is_refused_and_breaks_nothing(
+    stage: Stage, title: TitleId, tmp_path: Path, has_bundle: bool
+) -> None:
+    """Swapped: same keys, same version, same everything but the name under signature."""
+    now = documents_of(stage, title)
+    name = the_bin(now)
+    version = name.partition(".")[0]
+    while True:
+        other = stage.new_title()
+        stage.publish(other, OLD)
+        documents = documents_of(stage, other)
+        found = the_bin(documents)
+        if found != name:
+            break
+    for _ in range(int(version) - int(found.partition(".")[0])):
+        stage.publish(other, OLD)
+    documents = documents_of(stage, other)
+    found = the_bin(documents)
+    assert found.partition(".")[0] == version
+    attack = serving(instead({name: documents[found]}), has_bundle=has_bundle)
+    words = (name, "must be what", found.partition(".")[2].removesuffix(".json"))
+    assert_install_withstood(stage, attack, title, tmp_path / "game", *words)
+
+
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "release-bin-", "publisher-"])
+def test_metadata_that_is_withheld_is_named_and_nothing_is_installed_without(
+    stage: Stage, title: TitleId, tmp_path: Path, role: str
+) -> None:
+    name = named(documents_of(stage, title), role)
+
+    def withheld(asked_name: str, body: bytes) -> bytes | None:
+        return None if asked_name == name else body
+
+    words = (name, "no edge has it")
+    assert_install_withstood(stage, serving(withheld), title, tmp_path / "game", *words)
+
+
+def endless() -> Iterator[bytes]:
+    return repeat(b"[" * (1 << 16))
+
+
+def dripping() -> Iterator[bytes]:
+    for _ in count():
+        time.sleep(0.2)
+        yield b" "
+
+
+@pytest.mark.parametrize("body", [endless, dripping])
+@pytest.mark.parametrize("what", ["/trust", "/trust/timestamp.json", "snapshot.json"])
+def test_metadata_without_an_end_takes_neither_memory_nor_for_ever(
+    stage: Stage, title: TitleId, tmp_path: Path, what: str, body: Callable[[], Iterator[bytes]]
+) -> None:
+    """As fast as can be, and so slowly that no stall is noticed."""
+
+    def attack(asked: Asked, forward: Honest) -> Answer:
+        if asked.path.endswith(what):
+            return Answer(200, (("Content-Type", "application/json"),), body())
+        if asked.path.endswith("/trust"):
+            return Answer(404)
+        return forward()
+
+    started = time.monotonic()
+    with stage.front.attacking(attack):
+        done = stage.console("install", title, tmp_path, settings=["console.trust.within=2s"])
+    assert_refused(done, exit_code=8)
+    assert time.monotonic() - started < 30
+    assert done.peak_rss_bytes < MEMORY_MAX
+    assert content_of(tmp_path) == {}
+    stage.console("install", title, tmp_path).last_json()
+    assert content_of(tmp_path) == NEW
+
+
+DEEP = {
+    "JSON arrays": b"[" * 15_000,
+    "JSON objects": b'{"a":' * 3_000,
+    "JSON in what is signed": b'{"signatures":[],"signed":' + b"[" * 15_000,
+    "CBOR arrays": b"\x81" * 15_000,
+    "CBOR of endless arrays": b"\x9f" * 15_000,
+    "a long number": b'{"format":' + b"9" * 15_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("deep", DEEP)
+@pytest.mark.parametrize("what", ["head", "timestamp"])
+def test_depth_bombs_in_documents_are_refused_without_a_crash(
+    stage: Stage, title: TitleId, tmp_path: Path, deep: str, what: str
+) -> None:
+    name = HEAD if what == "head" else "timestamp.json"
+    with stage.front.attacking(serving(instead({name: DEEP[deep]}))):
+        done = stage.console("install", title, tmp_path, settings=["console.give_up_after=0.2s"])
+    assert_refused(done, what, exit_code=(6, 8, UNTRUSTED))
+    assert done.peak_rss_bytes < MEMORY_MAX
+    assert content_of(tmp_path) == {}
+    stage.console("install", title, tmp_path).last_json()
+    assert content_of(tmp_path) == NEW
