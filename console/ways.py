@@ -63,6 +63,8 @@ class _Try:
     unwanted: tuple[str, ...]
     free: int
     """Bytes, once what is unwanted is gone."""
+    script_room: int
+    """What its script and carrying it out are to take, in bytes; 0 if it needs none."""
 
     @property
     def size(self) -> int:
@@ -88,6 +90,8 @@ class Ways:
     choose_deltas: Callable[[Sequence[int], Stones], Patches] = no_patches
     """Returns the deltas that bring some of the rows it is given, by such stepping stones."""
     _needs: dict[Mode, int] = field(default_factory=dict)
+    _script_room: int = 0
+    """What was planned with: with more there would be another script, that writes other bytes."""
 
     def choose(
         self, top: Folder, staging: Folder, seeds: Sequence[Seed], first_size: int
@@ -109,6 +113,7 @@ class Ways:
             if each.fits:
                 break
         assert best is not None
+        self._script_room = best.script_room
         for name in best.unwanted:
             staging.remove_file(name)
         return best.work, best.done
@@ -147,7 +152,7 @@ class Ways:
         proved = self._proved(top, placement, stored)
         here = Here(self.inventory, stored, self._found(top, placement))
         room = free_size(staging) - _records_size(self.build, 0)
-        script, cost = script_of(self.build, proved, here, room)
+        script, cost = script_of(self.build, proved, here, min(room, self._script_room))
         needed = cost.peak_size + rounded(size_of(script))
         if needed > room:
             raise OutOfSpace(
@@ -205,8 +210,8 @@ class Ways:
             first_size=first_size,
             choose=lambda rows: self.choose_deltas(rows, stones),
         )
-        work = self._with_patching(work, way.done, top, staging, free=free)
-        return _Try(work, way.done, unwanted, free)
+        work, script_room = self._with_patching(work, way.done, top, staging, free=free)
+        return _Try(work, way.done, unwanted, free, script_room)
 
     def _placements(self, top: Folder, staging: Folder) -> Iterator[Placement]:
         """Yield what each mode comes to; one that comes to nothing is an overlay."""
@@ -241,10 +246,11 @@ class Ways:
 
     def _with_patching(
         self, work: Work, done: Mask, top: Folder, staging: Folder, *, free: int
-    ) -> Work:
+    ) -> tuple[Work, int]:
+        """Return ``work`` with what patching comes to, and how much of its room that takes."""
         placement = work.placement
         if not placement.patched:
-            return work
+            return work, 0
         assert self.inventory is not None
         stored = stored_chunks(staging, self.build.chunks)
         to_store = np.zeros(len(done), np.bool_)
@@ -255,8 +261,9 @@ class Ways:
         records_size = _records_size(self.build, int((to_store & ~done).sum()))
         room = free - work.plan.peak_extra_bytes - records_size
         script, cost = script_of(self.build, placement, here, room)
-        peak_size = cost.peak_size + rounded(size_of(script)) + records_size
-        return replace(work, plan=work.plan.with_patching(cost.written_size, peak_size))
+        script_room = cost.peak_size + rounded(size_of(script))
+        plan = work.plan.with_patching(cost.written_size, script_room + records_size)
+        return replace(work, plan=plan), script_room
 
     def _found(self, top: Folder, placement: Placement) -> dict[Location, Found]:
         assert self.inventory is not None

@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.may_block, pytest.mark.slow]
 MIB = 1 << 20
 
 FLOOR_SIZE = 64 << 10
-"""Of 65 MiB of which every byte moves, and next to none is new: a batch to be saved, the script,
-the records, the manifest, in whole blocks."""
+"""Beside new bytes and 5 %, where those 5 % are less than this: of 65 MiB every byte moves and next
+to none is new. A batch to be saved, the script, the records, the manifest, in whole blocks."""
 
 
 @dataclass
@@ -61,9 +61,9 @@ class World:
 
 
 def room_for(new_size: int) -> int:
-    """Return what an update has to succeed with: new bytes and 5 %, as long as that is blocks."""
+    """Return with how much room an update has to succeed."""
     share_size = new_size // 20
-    return new_size + max(share_size, FLOOR_SIZE)
+    return new_size + share_size + (FLOOR_SIZE if share_size < FLOOR_SIZE else 0)
 
 
 def chunks_of(content: bytes) -> list[tuple[bytes, int]]:
