@@ -23,7 +23,7 @@ from aiohttp import web
 from benchmarks.table import parser, show
 from benchmarks.trust import BUILDS, CHANNELS, NOW_S, PUBLISHERS, Population
 from console.fetcher import Fetcher
-from console.leases import GrantedLease, Leases
+from console.leases import Leases
 from console.progress import Meter, ignore
 from console.settings import ConsoleSettings, TrustSettings
 from console.title_folder import TitleFolder
@@ -35,9 +35,9 @@ from kit.object_storage.testing import MemoryStorage
 from manifests.addresses import TrustBundleAddress, parse_path
 from manifests.documents import DOCUMENT_SIZE_MAX, Head, Release, encode, parse_head
 from manifests.locations import head_key, release_key
-from manifests.names import TitleId
 from manifests.trust_metadata import BIN_BITS
 from origin.trust_bundles import TrustBundles
+from tests.leases import AnyLease
 
 LIVE = CHANNELS[0]
 ROUNDS = 15
@@ -54,14 +54,6 @@ class BenchClock:
     def monotonic(self) -> float:
         """Return seconds from a fixed unknown moment."""
         return time.monotonic()
-
-
-class AnyLease:
-    """Gives leases to anyone: heads and their proof need none."""
-
-    async def lease(self, title: TitleId) -> GrantedLease:
-        """Return one that nobody looks at."""
-        return GrantedLease(title, 900)
 
 
 @dataclass
