@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ["metadata", "packaging", "install", "leases", "serving", "growth"]
+NAMES = [
+    "metadata",
+    "trust",
+    "trusted_heads",
+    "packaging",
+    "install",
+    "leases",
+    "serving",
+    "growth",
+]
 
 
 def main() -> None:

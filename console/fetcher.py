@@ -104,12 +104,14 @@ class Fetcher:
         accept: Callable[[bytearray], Awaitable[T]],
         *,
         patience_s: float | None = None,
+        may_lack: bool = False,
     ) -> T:
         """Return what ``accept`` makes of a whole object of at most ``size_max`` bytes.
 
         If ``accept`` raises that the bytes are wrong, the next edge is asked. ``patience_s`` is
         for what can be done without, and shorter than what settings say; an edge that sends so
-        little at a time that it never stalls ends it too.
+        little at a time that it never stalls ends it too. An edge that has not what it
+        ``may_lack`` is no worse for that.
 
         Raises:
             NotFound: Every edge says there is no such object.
@@ -124,7 +126,7 @@ class Fetcher:
             await self._limit.take(len(body))
             return await accept(body)
 
-        return await self._patiently(key, size_max, attempt, patience_s)
+        return await self._patiently(key, size_max, attempt, patience_s, may_lack=may_lack)
 
     async def get_span(
         self,
@@ -177,14 +179,16 @@ class Fetcher:
         size: int,
         attempt: Attempt[T],
         patience_s: float | None,
+        *,
+        may_lack: bool = False,
     ) -> T:
         """Bound the whole of what can be done without, for ``size`` bytes."""
         if patience_s is None:
-            return await self._from_any(key, attempt, None)
+            return await self._from_any(key, attempt, None, may_lack=may_lack)
         deadline_s = patience_s + size / self._slowest_per_s()
         try:
             async with asyncio.timeout(deadline_s):
-                return await self._from_any(key, attempt, patience_s)
+                return await self._from_any(key, attempt, patience_s, may_lack=may_lack)
         except TimeoutError as error:
             raise Unavailable(f"gave up on {key}: it came too slowly") from error
 
@@ -194,7 +198,14 @@ class Fetcher:
         share = limit / (2 * self._settings.requests_at_once)
         return min(SLOWEST_PER_S, share) if limit else SLOWEST_PER_S
 
-    async def _from_any(self, key: str, attempt: Attempt[T], patience_s: float | None) -> T:
+    async def _from_any(
+        self,
+        key: str,
+        attempt: Attempt[T],
+        patience_s: float | None,
+        *,
+        may_lack: bool,
+    ) -> T:
         if not self._edges:
             raise SettingsError("console.edges: name at least one edge to fetch from")
         started = self._clock.monotonic()
@@ -230,7 +241,8 @@ class Fetcher:
                     ) from error
                 self._check_patience(key, started, error, patience_s)
             except _EDGE_FAULTS as error:
-                self._blame(edge, error)
+                if not (may_lack and isinstance(error, NotFound)):
+                    self._blame(edge, error)
                 tried[edge.url] += 1
                 lacking = lacking | {edge.url} if isinstance(error, NotFound) else set()
                 if len(lacking) == len(self._edges):

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 from console.durable import naming_disk_errors
+from console.heads import NewHeads
 from console.installer import remove_installed
 from console.inventory import take_inventory
 from console.leases import LeaseSource
@@ -25,6 +27,7 @@ from console.reports import Removal, Report, Status, Verification
 from console.session import Session, open_session
 from console.settings import ConsoleSettings
 from console.status import status_of
+from console.trust import TrustedHeads
 from kit.clock import Clock, SystemClock
 from kit.errors import Conflict, NotFound
 from kit.http_client import HttpClient
@@ -40,11 +43,14 @@ class Console:
         http: HttpClient,
         leases: LeaseSource,
         clock: Clock | None = None,
+        new_heads: NewHeads | None = None,
     ) -> None:
+        """Believe what ``settings`` say is to be trusted, unless ``new_heads`` says what is."""
         self._settings = settings
         self._http = http
         self._leases = leases
         self._clock = clock or SystemClock()
+        self._new_heads = new_heads or partial(TrustedHeads, settings)
 
     async def install(
         self, title: TitleId, folder: Path, *, channel: Channel, observer: Observer = ignore
@@ -60,6 +66,8 @@ class Console:
             Unavailable: No edge answered for long enough; what was done is kept.
             IntegrityError: What is kept in the folder about its installation is damaged.
             FormatError: The build breaks a rule, or is of a later format.
+            Untrusted: Not both publisher and platform vouch for it.
+            SettingsError: The console has no trusted root.
         """
         async with self._session(folder, observer, may_create=True) as session:
             operation = await self._install(session, title, channel)
@@ -165,6 +173,7 @@ class Console:
             self._clock,
             folder,
             observer=observer,
+            new_heads=self._new_heads,
             may_create=may_create,
         )
 

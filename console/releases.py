@@ -8,29 +8,29 @@ from typing import TypeVar
 
 from chunks.chunk_id import Digest, check_digest, digest_of
 from console.fetcher import Fetcher
+from console.heads import Heads
 from console.title_folder import TitleFolder
 from console.workers import Workers
 from kit.buffers import Buffer
-from kit.errors import Conflict, FormatError, IntegrityError, NotFound, Unavailable
+from kit.errors import FormatError, IntegrityError, NotFound, Unavailable
 from kit.telemetry import get_logger
 from manifests import locations
 from manifests.assembly import assemble
 from manifests.delta_index import DeltaIndex, parse_delta_index
 from manifests.documents import (
-    DOCUMENT_SIZE_MAX,
     DeltaRef,
     Head,
     ObjectRef,
     PageRef,
     Release,
     Root,
-    parse_head,
     parse_root,
 )
 from manifests.manifest_delta import apply_manifest_delta, pages_of
 from manifests.model import Build
 from manifests.names import Channel, TitleId
 from manifests.page import Page, parse_page
+from manifests.trust import check_counter
 
 log = get_logger("console")
 T = TypeVar("T")
@@ -42,8 +42,11 @@ PAGES_AT_ONCE = 8
 class Releases:
     """Reads heads, roots and builds of titles, each verified; keeps what is immutable."""
 
-    def __init__(self, fetcher: Fetcher, folder: TitleFolder, workers: Workers) -> None:
+    def __init__(
+        self, fetcher: Fetcher, folder: TitleFolder, workers: Workers, heads: Heads
+    ) -> None:
         self._fetcher = fetcher
+        self._heads = heads
         self._folder = folder
         self._workers = workers
 
@@ -53,20 +56,12 @@ class Releases:
         Raises:
             Conflict: It points back to a release older than one seen before: whoever can make
                 an edge forget an update could otherwise bring its mended holes back.
+            Untrusted: Not all vouch for it who must.
             NotFound: No edge knows the title or the channel.
         """
-
-        async def accept(body: bytearray) -> Head:
-            return parse_head(body, title, channel)
-
-        key = locations.head_key(title, channel)
-        head = await self._fetcher.get(key, DOCUMENT_SIZE_MAX, accept)
+        head = await self._heads.head(title, channel)
         seen = await self._workers.run(self._folder.counter_seen)
-        if head.release.counter < seen:
-            raise Conflict(
-                f"{title}/{channel}: the edge offers release {head.release.counter}, but release"
-                f" {seen} was seen before; a console never goes back. Try again or another edge"
-            )
+        check_counter(title, channel, head.release.counter, seen)  # step 9
         await self._workers.run(self._folder.see_counter, head.release.counter)
         return head
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from console.durable import naming_disk_errors
 from console.fetcher import Fetcher
+from console.heads import NewHeads
 from console.installed import RECORD, Installed, read_installed, write_installed
 from console.installer import Owned, Target
 from console.journal import JOURNAL, Journal, Landed, Pending, read_journal, remove_journal
@@ -114,6 +115,7 @@ async def open_session(
     path: Path,
     *,
     observer: Observer,
+    new_heads: NewHeads,
     may_create: bool = False,
 ) -> AsyncIterator[Session]:
     """Open and lock the folder ``path``, and find out what is there.
@@ -130,7 +132,8 @@ async def open_session(
         at_rest.callback(_leave, folder)
         try:
             async with Workers(settings.threads) as workers:
-                releases = Releases(fetcher, folder, workers)
+                heads = new_heads(fetcher, folder, workers, clock)
+                releases = Releases(fetcher, folder, workers, heads)
                 session = Session(
                     settings, clock, meter, folder, workers, fetcher, releases, at_rest
                 )

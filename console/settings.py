@@ -36,6 +36,15 @@ class LeaseServiceSettings(Group, frozen=True):
     may read it."""
 
 
+class TrustSettings(Group, frozen=True):
+    """What a console believes, and how long it waits for what vouches."""
+
+    root: Path | None = None
+    """The root document that all trust begins with; by default `keys/root.json` below `data`."""
+    within: Seconds = Seconds(120)
+    """Give up on what vouches for a release when not all of it came in so long."""
+
+
 class ConsoleSettings(Group, frozen=True):
     """A console's settings. Memory held for ranges is ``requests_at_once * range_bytes_max``."""
 
@@ -65,6 +74,7 @@ class ConsoleSettings(Group, frozen=True):
     """What all deltas being applied may take together; one alone may take all of it."""
     entitlement: LeaseServiceSettings = LeaseServiceSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+    trust: TrustSettings = TrustSettings()
     http: ClientSettings = ClientSettings()
 
     def __post_init__(self) -> None:

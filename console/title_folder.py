@@ -7,6 +7,7 @@
     game/.playhead/installed   what is installed (``installed.py``)
     game/.playhead/journal     what is under way (``journal.py``)
     game/.playhead/seen        the highest release counter ever seen
+    game/.playhead/trust/      what was believed of who may vouch (``trust_state.py``)
     game/.playhead/manifests/  roots and pages by digest, verified again whenever they are read
     game/.playhead/staging/    one folder for each build under construction (``staging.py``);
                                chunks and scripts for files to be patched (``patching.py``)

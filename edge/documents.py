@@ -1,8 +1,9 @@
-"""Heads and releases: small, not named by digest, and still served when the origin is gone.
+"""Heads, releases and what vouches for them: not named by digest, and still served when the origin
+is gone.
 
-RFC 9111 and RFC 5861 for these two: fresh for a while; a while more, stale and refreshed behind
-the client's back; after that refreshed first, and stale only if that fails. All documents are in
-memory and, for a restart, each in a file of its own.
+RFC 9111 and RFC 5861 for those that change: fresh for a while; a while more, stale and refreshed
+behind the client's back; after that refreshed first, and stale only if that fails. All documents
+are in memory and, for a restart, each in a file of its own.
 """
 
 from __future__ import annotations
@@ -32,14 +33,23 @@ from manifests.addresses import (
     STALE_IF_ERROR_S,
     HeadAddress,
     ReleaseAddress,
+    TimestampAddress,
+    TrustAddress,
+    TrustBundleAddress,
 )
 from manifests.documents import DOCUMENT_SIZE_MAX
+from manifests.trust_bundle import BUNDLE_SIZE_MAX
+from manifests.trust_roles import METADATA_SIZE_MAX
 
 log = get_logger("edge.documents")
 
-DocumentAddress: TypeAlias = HeadAddress | ReleaseAddress
+DocumentAddress: TypeAlias = (
+    HeadAddress | ReleaseAddress | TrustBundleAddress | TimestampAddress | TrustAddress
+)
 
-FILE_SIZE_MAX = 2 * DOCUMENT_SIZE_MAX
+ENTRY_OVERHEAD = 512
+"""Bytes that Python objects around a document take: a guess on the safe side."""
+FILE_SIZE_MAX = 2 * METADATA_SIZE_MAX
 """Base64 takes a third more, path and times a little."""
 
 
@@ -75,12 +85,15 @@ class Documents:
         upstreams: Upstreams,
         *,
         count_max: int,
+        max_bytes: int,
         head_fresh_s: float,
         clock: Clock,
     ) -> None:
         self._folder = folder
         self._upstreams = upstreams
         self._count_max = count_max
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._head_fresh_s = head_fresh_s
         self._clock = clock
         self._known: OrderedDict[str, Document] = OrderedDict()
@@ -91,8 +104,7 @@ class Documents:
     async def open(self) -> AsyncIterator[None]:
         """Read what an earlier run left; a file that cannot be read is not there."""
         for document in await asyncio.to_thread(lambda: list(_load(self._folder))):
-            self._known[document.path] = document
-        self._drop_surplus()
+            self._put(document)
         try:
             yield
         finally:
@@ -109,21 +121,21 @@ class Documents:
         path = address.path
         known = self._known.get(path)
         if known is None:
-            return await self._refresh(path), Found.MISS
+            return await self._refresh(address), Found.MISS
         self._known.move_to_end(path)
         age_s = known.age_s(self._clock.now())
         fresh_s, revalidate_s = self._lifetimes(address)
         if age_s < fresh_s:
             return known, Found.HIT
         if age_s < fresh_s + revalidate_s:
-            self._refreshes.join(path, lambda: self._fetch(path))
+            self._refreshes.join(path, lambda: self._fetch(address))
             return known, Found.STALE
         is_usable = age_s < fresh_s + STALE_IF_ERROR_S
         if is_usable and self._upstreams.are_all_avoided:
-            self._refreshes.join(path, lambda: self._fetch(path))
+            self._refreshes.join(path, lambda: self._fetch(address))
             return known, Found.STALE  # asking first would only make the client wait
         try:
-            return await self._refresh(path), Found.REFRESHED
+            return await self._refresh(address), Found.REFRESHED
         except Unavailable:
             if is_usable:
                 return known, Found.STALE
@@ -131,40 +143,47 @@ class Documents:
 
     def _lifetimes(self, address: DocumentAddress) -> tuple[float, float]:
         """Return for how long it is fresh, and for how long after that it is refreshed behind."""
-        if isinstance(address, ReleaseAddress):
+        if isinstance(address, ReleaseAddress | TrustAddress):
             return IMMUTABLE_FRESH_S, 0.0
         return self._head_fresh_s, self._head_fresh_s
 
-    async def _refresh(self, path: str) -> Document:
-        return await self._refreshes.run(path, lambda: self._fetch(path))
+    async def _refresh(self, address: DocumentAddress) -> Document:
+        return await self._refreshes.run(address.path, lambda: self._fetch(address))
 
-    async def _fetch(self, path: str) -> Document:
+    async def _fetch(self, address: DocumentAddress) -> Document:
+        path = address.path
         try:
-            document = await self._upstreams.fetch(path, lambda reply: self._take(reply, path))
+            document = await self._upstreams.fetch(path, lambda reply: self._take(reply, address))
         except NotFound:
-            if self._known.pop(path, None) is not None:
-                self._save_behind(path)
+            if path in self._known:
+                self._drop(path)
             raise
-        self._known[path] = document
-        self._known.move_to_end(path)
         self._save_behind(path)
-        self._drop_surplus()
+        self._put(document)
         return document
 
-    async def _take(self, reply: HttpReply, path: str) -> Document:
+    async def _take(self, reply: HttpReply, address: DocumentAddress) -> Document:
         """Read an answer whose entity tag must be its digest, as on every node."""
-        content = bytes(await reply.read(size_max=DOCUMENT_SIZE_MAX))
-        digest = digest_of(content).hex()
+        path = address.path
+        content = bytes(await reply.read(size_max=_size_max(address)))
+        digest = (await asyncio.to_thread(digest_of, content)).hex()
         if reply.headers.get("ETag") != f'"{digest}"':
             raise IntegrityError(f"{reply.url}: is not what its entity tag says")
         age = reply.headers.get("Age", "0")
         age_s = float(age) if age.isdecimal() and len(age) < 10 else 0.0
         return Document(path, self._clock.now() - age_s, digest, content)
 
-    def _drop_surplus(self) -> None:
-        while len(self._known) > self._count_max:
-            path, _ = self._known.popitem(last=False)
-            self._save_behind(path)
+    def _put(self, document: Document) -> None:
+        """Keep a document in memory as the last used, and no more than may be kept."""
+        earlier = self._known.pop(document.path, None)
+        self._known[document.path] = document
+        self._bytes += _cost(document) - (0 if earlier is None else _cost(earlier))
+        while len(self._known) > self._count_max or self._bytes > self._max_bytes:
+            self._drop(next(iter(self._known)))
+
+    def _drop(self, path: str) -> None:
+        self._bytes -= _cost(self._known.pop(path))
+        self._save_behind(path)
 
     def _save_behind(self, path: str) -> None:
         """Bring the file of ``path`` in line with memory; nobody waits for the disk."""
@@ -186,6 +205,20 @@ class Documents:
 
     def _file(self, path: str) -> Path:
         return self._folder / f"{digest_of(path.encode()).hex()}.json"
+
+
+def _size_max(address: DocumentAddress) -> int:
+    match address:
+        case TrustBundleAddress():
+            return BUNDLE_SIZE_MAX
+        case TrustAddress():
+            return METADATA_SIZE_MAX
+        case _:
+            return DOCUMENT_SIZE_MAX
+
+
+def _cost(document: Document) -> int:
+    return ENTRY_OVERHEAD + len(document.content)
 
 
 def _load(folder: Path) -> Iterator[Document]:
@@ -216,7 +249,7 @@ async def _write(file: Path, document: Document) -> None:
     temporary = file.with_suffix(".part")
     try:
         async with aiofiles.open(temporary, "wb") as out:
-            await out.write(msgspec.json.encode(document))
+            await out.write(await asyncio.to_thread(msgspec.json.encode, document))
             await out.flush()
             await asyncio.to_thread(os.fsync, out.fileno())
         await aiofiles.os.rename(temporary, file)

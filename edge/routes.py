@@ -33,9 +33,13 @@ from manifests.addresses import (
     BundleAddress,
     HeadAddress,
     ManifestAddress,
+    OpenAddress,
     ReleaseAddress,
     SliceAddress,
     SliceListAddress,
+    TimestampAddress,
+    TrustAddress,
+    TrustBundleAddress,
     parse_path,
 )
 from manifests.documents import PAGE_STORED_SIZE_MAX
@@ -52,7 +56,7 @@ def bind(
     node_lease: NodeLease,
     clock: Clock | None = None,
 ) -> None:
-    """Serve under ``/t/`` what the upstreams of ``settings`` have, through a cache.
+    """Serve under ``/t/`` and ``/trust/`` what the upstreams of ``settings`` have, through a cache.
 
     ``guard`` says who may read content; ``node_lease`` is what the edge shows its own upstreams.
 
@@ -63,7 +67,7 @@ def bind(
     clock = clock or SystemClock()
     edge = _Edge(settings, guard, node_lease, clock, EdgeMetrics(binder.registry))
     binder.lifetime(edge.open)
-    binder.routes(web.get("/t/{path:.*}", edge.serve))
+    binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
 
 
@@ -130,6 +134,7 @@ class _Edge:
             settings.cache_dir / "documents",
             upstreams,
             count_max=settings.documents_max,
+            max_bytes=settings.documents_max_bytes,
             head_fresh_s=settings.head_fresh_for,
             clock=clock,
         )
@@ -154,10 +159,16 @@ class _Edge:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        if address.is_content:
+        if not isinstance(address, OpenAddress):
             self._guard.check(request.headers.get(HEADER), address.title)
         match address:
-            case HeadAddress() | ReleaseAddress():
+            case (
+                HeadAddress()
+                | ReleaseAddress()
+                | TrustBundleAddress()
+                | TimestampAddress()
+                | TrustAddress()
+            ):
                 return await self._document(request, address)
             case ManifestAddress():
                 title = address.title

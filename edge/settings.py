@@ -27,7 +27,9 @@ class EdgeSettings(Group, frozen=True):
     memory_max_bytes: ByteSize = ByteSize(128 * MIB)
     """Verified content kept in memory as well."""
     documents_max: Annotated[int, Meta(ge=1)] = 4096
-    """Heads and releases kept, each of at most 16 KiB."""
+    """Heads, releases, trust bundles and metadata of trust kept, in memory and on disk."""
+    documents_max_bytes: ByteSize = ByteSize(64 * MIB)
+    """Of all of those. A head or release has at most 16 KiB, metadata of trust at most 5 MB."""
     head_fresh_for: Seconds = Seconds(HEAD_FRESH_S)
     """A head older than this is asked for again."""
     client: ClientSettings = ClientSettings()

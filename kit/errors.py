@@ -10,6 +10,7 @@
   x OutOfSpace          507  a disk is full
   x Unavailable         503  a dependency is down or slow: retry
   x IntegrityError      502  bytes do not match their digest: never use them
+  x Untrusted           502  what an edge sent is not vouched for as it must be: never use it
   x SettingsError       500  the operator asked for something impossible
   x Interrupted         499  the user stopped it; the same command goes on from there
 
@@ -104,6 +105,14 @@ class IntegrityError(PlayheadError):
     status = 502
     exit_code = 9
     retryable = True
+
+
+class Untrusted(PlayheadError):  # noqa: N818
+    """Nobody vouches for it who must; the message names the file, the role and the rule."""
+
+    code = "untrusted"
+    status = 502
+    exit_code = 10
 
 
 class SettingsError(PlayheadError):

@@ -35,19 +35,16 @@ BYTES = "application/octet-stream"
 class _Immutable:
     cache_control: ClassVar[str] = IMMUTABLE_CACHE
     content_type: ClassVar[str] = BYTES
-    is_content: ClassVar[bool] = True
-    """Whether only whoever has a lease may read it: all but what a store shows anyone."""
 
     title: TitleId
 
 
 @dataclass(frozen=True, slots=True)
 class HeadAddress:
-    """The head of a channel; the only address whose object changes."""
+    """The head of a channel: an address whose object changes."""
 
     cache_control: ClassVar[str] = HEAD_CACHE
     content_type: ClassVar[str] = JSON
-    is_content: ClassVar[bool] = False
 
     title: TitleId
     channel: Channel
@@ -68,7 +65,6 @@ class ReleaseAddress(_Immutable):
     """A release, by counter."""
 
     content_type: ClassVar[str] = JSON
-    is_content: ClassVar[bool] = False
 
     counter: int
 
@@ -166,19 +162,93 @@ class SliceAddress(_Immutable):
         return locations.slice_path(self.title, self.bundle_id, self.index)
 
 
-Address: TypeAlias = (
-    HeadAddress | ReleaseAddress | ManifestAddress | BundleAddress | SliceListAddress | SliceAddress
+@dataclass(frozen=True, slots=True)
+class TrustBundleAddress:
+    """The trust bundle of a channel; the origin makes it, storage does not have it."""
+
+    cache_control: ClassVar[str] = HEAD_CACHE
+    content_type: ClassVar[str] = BYTES
+
+    title: TitleId
+    channel: Channel
+
+    @property
+    def path(self) -> str:
+        """Its URL path."""
+        return "/" + locations.trust_bundle_key(self.title, self.channel)
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampAddress:
+    """The timestamp of the repository of trust: of its documents the only one that changes."""
+
+    cache_control: ClassVar[str] = HEAD_CACHE
+    content_type: ClassVar[str] = JSON
+
+    @property
+    def key(self) -> str:
+        """Where storage keeps it."""
+        return locations.trust_key("timestamp")
+
+    @property
+    def path(self) -> str:
+        """Its URL path."""
+        return "/" + self.key
+
+
+@dataclass(frozen=True, slots=True)
+class TrustAddress:
+    """A version of what a role of trust signed."""
+
+    cache_control: ClassVar[str] = IMMUTABLE_CACHE
+    content_type: ClassVar[str] = JSON
+
+    role: str
+    version: int
+
+    @property
+    def key(self) -> str:
+        """Where storage keeps it."""
+        return locations.trust_key(self.role, self.version)
+
+    @property
+    def path(self) -> str:
+        """Its URL path."""
+        return "/" + self.key
+
+
+TitleAddress: TypeAlias = (
+    HeadAddress
+    | TrustBundleAddress
+    | ReleaseAddress
+    | ManifestAddress
+    | BundleAddress
+    | SliceListAddress
+    | SliceAddress
 )
+"""What belongs to a title."""
+
+Address: TypeAlias = TitleAddress | TimestampAddress | TrustAddress
+
+OpenAddress: TypeAlias = (
+    HeadAddress | ReleaseAddress | TrustBundleAddress | TimestampAddress | TrustAddress
+)
+"""What a store shows anyone, and caches need. All else is content, for whoever has a lease."""
 
 _NAME = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 _DIGEST = r"[0-9a-f]{64}"
 _PATH = re.compile(
     rf"/t/(?P<title>{_NAME})/(?:"
-    rf"h/(?P<channel>{_NAME})"
+    rf"h/(?P<channel>{_NAME})(?P<trust>/trust)?"
     rf"|r/(?P<counter>[0-9]{{10}})"
     rf"|m/(?P<manifest>{_DIGEST})"
     rf"|b/(?P<bundle>{_DIGEST})(?:/(?P<part>slices|0|[1-9][0-9]?))?"
     r")"
+)
+_TRUST_PATH = re.compile(
+    r"/trust/(?:(?P<timestamp>timestamp)"
+    r"|(?P<version>[1-9][0-9]{0,8})\.(?P<role>root|targets|snapshot|release"
+    rf"|release-bin-[0-9a-f]{{1,8}}|shard-[0-9a-f]{{2}}|publisher-{_NAME}))\.json"
 )
 _SLICE_COUNT_MAX = BUNDLE_SIZE_MAX // SLICE_SIZE
 
@@ -189,12 +259,22 @@ def parse_path(path: str) -> Address:
     Raises:
         NotFound: It names nothing that could exist: another spelling is another path.
     """
+    trust = _TRUST_PATH.fullmatch(path)
+    if trust is not None:
+        if trust["timestamp"]:
+            return TimestampAddress()
+        return TrustAddress(trust["role"], int(trust["version"]))
+    return _parse_title_path(path)
+
+
+def _parse_title_path(path: str) -> TitleAddress:
     match = _PATH.fullmatch(path)
     if match is None:
         raise NotFound(f"{path[:200]}: nothing can have this path")
     title = TitleId(match["title"])
     if match["channel"]:
-        return HeadAddress(title, Channel(match["channel"]))
+        kind = TrustBundleAddress if match["trust"] else HeadAddress
+        return kind(title, Channel(match["channel"]))
     if match["counter"]:
         return ReleaseAddress(title, int(match["counter"]))
     if match["manifest"]:

@@ -81,6 +81,11 @@ def lock_prefix(title: TitleId) -> str:
     return f"t/{title}/w/"
 
 
+def trust_bundle_key(title: TitleId, channel: Channel) -> str:
+    """Return what follows a slash in the URL path of a channel's trust bundle; it is not stored."""
+    return f"{head_key(title, channel)}/trust"
+
+
 TRUST_PREFIX = "trust/"
 """What the keys of all metadata of trust begin with; their names are those of a TUF mirror."""
 

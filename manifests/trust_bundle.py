@@ -33,8 +33,9 @@ HEAD = "head"
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9.-]{0,126}\Z"
 
-LEVEL = 12
-"""A bundle is made once for all consoles of a title, of some 60 kB: this takes 2 ms."""
+LEVEL = 16
+"""A bundle is made once for all consoles of a title, of some 110 kB: this takes 12 ms and makes it
+15 kB. Level 12 takes 2 ms and makes it 17 kB; level 19 takes 28 ms and gains nothing."""
 
 
 def encode_bundle(documents: Mapping[str, Buffer]) -> bytes:

@@ -22,14 +22,13 @@ from tuf.api.metadata import Metadata, Root, Targets
 from kit.buffers import Buffer
 from kit.errors import FormatError
 from manifests.trust_document import (
-    METADATA_SIZE_MAX,
     check_signed,
     parse,
     payload_of,
     with_signature,
 )
 from manifests.trust_metadata import role_keys
-from manifests.trust_roles import ROOT, TARGETS, PublisherId, shard_role
+from manifests.trust_roles import METADATA_SIZE_MAX, ROOT, TARGETS, PublisherId, shard_role
 
 CHANGE_SIZE_MAX = 4 * METADATA_SIZE_MAX
 ROLE_COUNT_MAX = 1024

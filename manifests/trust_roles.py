@@ -32,9 +32,9 @@ BOUND_ROLE = "x-playhead-role"
 """Field of every delegated role's signed part that holds the role's own name. Roles of equal keys
 and version could otherwise be served in each other's place."""
 
-SHARD_COUNT = 64
-"""500 publishers make eight a shard: 2 kB that a console fetches; 64 names cost the snapshot 200
-bytes."""
+SHARD_COUNT = 128
+"""500 publishers make four a shard, 1.5 kB of a trust bundle; with 64 shards bundles are 0.8 kB
+larger, with 256 as large (``docs/adr/0012-trust-is-sharded.md``)."""
 
 
 def publisher_id(text: str) -> PublisherId:
@@ -77,6 +77,10 @@ def build_path(publisher: PublisherId, title: TitleId, counter: int) -> str:
     """Return the path under which a publisher vouches for a release."""
     return f"build/{_shard(publisher)}/{publisher}/{title}/{counter:010}"
 
+
+METADATA_SIZE_MAX = 5_000_000
+"""Of what a role signed; the library's own bound for delegated roles: 23,000 builds of one
+publisher."""
 
 HEAD_PATHS = "head/*/*"
 """The pattern of all head paths: what ``targets`` delegates to ``release``."""

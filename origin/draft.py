@@ -28,7 +28,7 @@ from kit.concurrency import for_each
 from kit.errors import Denied, FormatError, SettingsError
 from kit.object_storage import ObjectStorage
 from manifests.locations import trust_key
-from manifests.trust_document import METADATA_SIZE_MAX, check_signed, parse, sign
+from manifests.trust_document import check_signed, parse, sign
 from manifests.trust_metadata import (
     again,
     bin_of,
@@ -38,6 +38,7 @@ from manifests.trust_metadata import (
     timestamp_with,
 )
 from manifests.trust_roles import (
+    METADATA_SIZE_MAX,
     RELEASE,
     SNAPSHOT,
     TARGETS,

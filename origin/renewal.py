@@ -1,4 +1,7 @@
-"""Sign anew in the background what expires soon: the timestamp hourly, the rest in its time."""
+"""Sign anew in the background what expires soon: the timestamp hourly, the rest in its time.
+
+Once a day it also deletes what was superseded (``trust_sweep.py``).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ LOOK_EVERY_S = 300.0
 AGAIN_AFTER_S = 30.0
 """After a failure, such as a publisher who has the lock. There are 47 hours left to succeed in."""
 
+SWEEP_EVERY_S = 86400.0
+"""A listing of all metadata: some thousand names."""
+
 log = get_logger("origin")
 
 
@@ -34,6 +40,7 @@ class Renewal:
         """``open_registry`` returns None if the platform's keys are not on this machine."""
         self._open_registry = open_registry
         self._clock = clock
+        self._sweep_at_s = clock.monotonic()
         self._left_s = Gauge(
             "playhead_origin_trust_expires_seconds",
             "Seconds until consoles refuse the timestamp of trust, if it is not signed anew.",
@@ -59,6 +66,9 @@ class Renewal:
 
     async def renew(self, registry: Registry) -> None:
         """Renew once what is due."""
+        if self._clock.monotonic() >= self._sweep_at_s:
+            await registry.sweep()
+            self._sweep_at_s = self._clock.monotonic() + SWEEP_EVERY_S
         renewed = await registry.renew()
         if renewed:
             log.info("trust.renewed", roles=len(renewed))

@@ -1,12 +1,14 @@
 """Routes of the origin: ``docs/format/urls.md``, every row, straight from storage.
 
-Nothing is held but slice lists: a body passes through in pieces of 1 MiB, so memory stays flat
-however large the objects and however slow the clients are.
+Nothing is held but slice lists and trust bundles: a body passes through in pieces of 1 MiB, so
+memory stays flat however large the objects and however slow the clients are.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
@@ -15,6 +17,7 @@ from aiohttp import web
 
 from chunks.chunk_id import Digest, digest_of
 from chunks.slices import SLICE_SIZE, SliceList
+from kit.clock import Clock, SystemClock
 from kit.errors import NotFound
 from kit.http_content import Pieces, Representation, answer
 from kit.http_server import refuse_query
@@ -25,16 +28,22 @@ from manifests.addresses import (
     BundleAddress,
     HeadAddress,
     ManifestAddress,
+    OpenAddress,
     ReleaseAddress,
     SliceAddress,
     SliceListAddress,
+    TimestampAddress,
+    TrustAddress,
+    TrustBundleAddress,
     parse_path,
 )
 from manifests.documents import DOCUMENT_SIZE_MAX
 from manifests.lease import HEADER
 from manifests.lease_gate import Guard
+from manifests.trust_roles import METADATA_SIZE_MAX
 from origin.settings import OriginSettings
 from origin.slice_lists import SliceLists
+from origin.trust_bundles import TrustBundles
 
 PIECE_SIZE = SLICE_SIZE
 """One read from storage and one hop to a thread: 1 MiB makes both cheap beside the bytes."""
@@ -43,10 +52,17 @@ PROBE_KEY = "readiness-probe"
 """Need not exist: "not found" is an answer too."""
 
 
-def bind(binder: Binder, reader: Reader, settings: OriginSettings, guard: Guard) -> None:
-    """Serve what ``reader`` holds under ``/t/``, content to whom ``guard`` lets in."""
-    origin = _Origin(reader, settings, guard)
-    binder.routes(web.get("/t/{path:.*}", origin.serve))
+def bind(
+    binder: Binder,
+    reader: Reader,
+    settings: OriginSettings,
+    guard: Guard,
+    clock: Clock | None = None,
+) -> None:
+    """Serve what ``reader`` holds under ``/t/`` and ``/trust/``; ``guard`` lets in to content."""
+    origin = _Origin(reader, settings, guard, clock or SystemClock())
+    binder.lifetime(origin.open)
+    binder.routes(web.get("/t/{path:.*}", origin.serve), web.get("/trust/{path:.*}", origin.serve))
     binder.ready("storage", origin.check_storage)
     binder.cancel_abandoned()
 
@@ -62,20 +78,42 @@ class _Stored:
 
 
 class _Origin:
-    def __init__(self, reader: Reader, settings: OriginSettings, guard: Guard) -> None:
+    def __init__(
+        self, reader: Reader, settings: OriginSettings, guard: Guard, clock: Clock
+    ) -> None:
         self._reader = reader
         self._guard = guard
         self._reads = asyncio.Semaphore(settings.reads_max)
         self._slice_lists = SliceLists(reader, self._reads, settings.slice_lists_max_bytes)
+        self._trust_bundles = TrustBundles(
+            reader,
+            self._reads,
+            fresh_s=settings.trust.fresh_for,
+            max_bytes=settings.trust.max_bytes,
+            clock=clock,
+        )
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self._trust_bundles.close()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        if address.is_content:
+        if not isinstance(address, OpenAddress):
             self._guard.check(request.headers.get(HEADER), address.title)
+        return await self._answer(request, address)
+
+    async def _answer(self, request: web.Request, address: Address) -> web.StreamResponse:
         match address:
-            case HeadAddress() | ReleaseAddress():
+            case HeadAddress() | ReleaseAddress() | TimestampAddress() | TrustAddress():
                 return await self._document(request, address)
+            case TrustBundleAddress():
+                bundle = await self._trust_bundles.get(address)
+                return await _whole(request, address, bundle.digest, bundle.content)
             case ManifestAddress():
                 async with self._reads:
                     size = (await self._reader.stat(address.key)).size
@@ -105,11 +143,17 @@ class _Origin:
             return
 
     async def _document(
-        self, request: web.Request, address: HeadAddress | ReleaseAddress
+        self,
+        request: web.Request,
+        address: HeadAddress | ReleaseAddress | TimestampAddress | TrustAddress,
     ) -> web.StreamResponse:
+        size_max = METADATA_SIZE_MAX if isinstance(address, TrustAddress) else DOCUMENT_SIZE_MAX
         async with self._reads:
-            content = await self._reader.get(address.key, size_max=DOCUMENT_SIZE_MAX)
-        return await _whole(request, address, digest_of(content), content)
+            content = await self._reader.get(address.key, size_max=size_max)
+        if len(content) <= DOCUMENT_SIZE_MAX:
+            return await _whole(request, address, digest_of(content), content)
+        digest = await asyncio.to_thread(digest_of, content)
+        return await _whole(request, address, digest, content)
 
     async def _slice(self, request: web.Request, address: SliceAddress) -> web.StreamResponse:
         found = await self._slice_list(address.bundle)

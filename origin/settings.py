@@ -8,7 +8,16 @@ from msgspec import Meta
 
 from kit.http_settings import ListenSettings
 from kit.settings import Group
-from kit.units import MIB, ByteSize
+from kit.units import MIB, ByteSize, Seconds
+
+
+class TrustBundleSettings(Group, frozen=True):
+    """How trust bundles, which storage does not have, are made and kept."""
+
+    fresh_for: Seconds = Seconds(1)
+    """How long a bundle is sent before storage is asked whether anything changed."""
+    max_bytes: ByteSize = ByteSize(64 * MIB)
+    """Memory for bundles and for the metadata they are made of: 64 MiB hold 4,000 bundles."""
 
 
 class OriginSettings(Group, frozen=True):
@@ -19,3 +28,4 @@ class OriginSettings(Group, frozen=True):
     """Reads from storage at the same time, each of at most 1 MiB."""
     slice_lists_max_bytes: ByteSize = ByteSize(16 * MIB)
     """Memory for slice lists: 16 MiB hold the lists of about 400 GB of bundles."""
+    trust: TrustBundleSettings = TrustBundleSettings()

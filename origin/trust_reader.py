@@ -22,9 +22,11 @@ from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 from kit.errors import Denied, FormatError, IntegrityError, NotFound
 from kit.object_storage import Reader
 from manifests.locations import trust_key
-from manifests.trust_document import METADATA_SIZE_MAX, check_signed, parse
+from manifests.trust_document import check_signed, parse
+from manifests.trust_metadata import role_keys
 from manifests.trust_roles import (
     BIN_PREFIX,
+    METADATA_SIZE_MAX,
     RELEASE,
     ROOT,
     SNAPSHOT,
@@ -34,8 +36,8 @@ from manifests.trust_roles import (
     shard_role,
 )
 
-REMEMBERED_MAX = 512
-"""Delegated roles kept parsed: every bin, shard and the publishers at work, some 30 MB."""
+REMEMBERED_MAX = 1024
+"""Delegated roles kept parsed: all bins, all shards and the publishers at work, some 60 MB."""
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
@@ -60,6 +62,14 @@ class State:
         return [name.removesuffix(".json") for name in self.snapshot.meta]
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a role says, and by which keys that was verified: others may be named by now."""
+
+    signed: Targets
+    keys: tuple[int, frozenset[str]]
+
+
 class TrustReader:
     """Reads and verifies; keeps what it verified, as a version never changes."""
 
@@ -69,7 +79,7 @@ class TrustReader:
         self._anchor = anchor
         self._state: State | None = None
         self._roots: list[Root] = []
-        self._delegated: OrderedDict[tuple[str, int], Targets] = OrderedDict()
+        self._delegated: OrderedDict[str, _Verified] = OrderedDict()
 
     async def state(self, *, amid_rotation: bool = False) -> State:
         """Return what the repository says now.
@@ -113,10 +123,13 @@ class TrustReader:
         version = state.version_of(role)
         if version is None:
             return None
-        found = self._delegated.get((role, version))
-        if found is None:
-            found = await self._read(role, version, Targets, [await self.delegator(state, role)])
-        self._keep(role, found)
+        by = await self.delegator(state, role)
+        known = self._delegated.get(role)
+        if known is not None and known.signed.version == version and known.keys == _keys(by, role):
+            self._delegated.move_to_end(role)
+            return known.signed
+        found = await self._read(role, version, Targets, [by])
+        self._keep(role, found, by)
         return found
 
     async def delegator(self, state: State, role: str) -> Targets:
@@ -148,11 +161,19 @@ class TrustReader:
         if not self._roots or self._roots[-1] is state.root:
             self._state = state
         for role, signed in said.items():
-            self._keep(role, signed)
+            by: Targets | None = state.targets
+            if role.startswith(f"{BIN_PREFIX}-"):
+                by = state.release
+            elif role.startswith("publisher-"):
+                shard = shard_role(PublisherId(role.removeprefix("publisher-")))
+                known = self._delegated.get(shard)
+                by = said.get(shard, None if known is None else known.signed)
+            if by is not None:
+                self._keep(role, signed, by)
 
-    def _keep(self, role: str, signed: Targets) -> None:
-        self._delegated[role, signed.version] = signed
-        self._delegated.move_to_end((role, signed.version))
+    def _keep(self, role: str, signed: Targets, by: Targets) -> None:
+        self._delegated[role] = _Verified(signed, _keys(by, role))
+        self._delegated.move_to_end(role)
         while len(self._delegated) > REMEMBERED_MAX:
             self._delegated.popitem(last=False)
 
@@ -201,6 +222,11 @@ def _next_root(data: bytes, before: Root) -> Root:
     if found.signed.version != before.version + 1:
         raise IntegrityError(f"root {before.version + 1} says it is version {found.signed.version}")
     return found.signed
+
+
+def _keys(by: Targets, role: str) -> tuple[int, frozenset[str]]:
+    keys = role_keys(by, role)
+    return keys.threshold, frozenset(key.keyid for key in keys.keys)
 
 
 def _version(snapshot: Snapshot, role: str) -> int:

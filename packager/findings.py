@@ -30,6 +30,8 @@ class Rule(Enum):
     """It has another size than what refers to it says."""
     RELEASE = "release"
     """A head holds another release than the one stored under its counter."""
+    TRUST = "trust"
+    """Publisher and platform do not both vouch for what a head points to: consoles refuse it."""
     SLICE = "slice"
     """A slice of a bundle does not match the slice list."""
     PLACE = "place"

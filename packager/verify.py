@@ -1,10 +1,9 @@
 """Check all of a published title: whatever a console may be sent, and that it adds up to files.
 
-Heads, releases, roots and pages first: they say which bundles there must be, and where in them
-each chunk lies. Then every bundle, once, however many builds use it; then the deltas
-(``verify_deltas.py``). A finding is kept and the
-search goes on. Memory holds one build's manifest, 28 bytes for each place of a chunk, and a few
-bundles.
+Heads, releases, roots and pages first, and whether consoles will believe the heads. They say which
+bundles there must be, and where in them each chunk lies. Then every bundle, once, however many
+builds use it; then the deltas (``verify_deltas.py``). A finding is kept and the search goes on.
+Memory holds one build's manifest, 28 bytes for each place of a chunk, and a few bundles.
 """
 
 from __future__ import annotations
@@ -43,6 +42,7 @@ from packager.findings import (
 )
 from packager.title_store import TitleStore
 from packager.verify_deltas import ChunkPlace, DeltaVerification
+from packager.vouching import Witness
 
 BUNDLES_AT_ONCE = 4
 """Two are read while two are checked, on two cores; together at most 128 MiB."""
@@ -100,6 +100,7 @@ class _Bundle(BundleUse):
 async def verify(
     store: TitleStore,
     *,
+    witness: Witness,
     is_quick: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Verdict:
@@ -111,12 +112,15 @@ async def verify(
         NotFound: Nothing was published under this title.
         Unavailable: The storage did not answer: nothing can be said.
     """
-    return await _Verification(store, on_progress).run(is_quick=is_quick)
+    return await _Verification(store, witness, on_progress).run(is_quick=is_quick)
 
 
 class _Verification:
-    def __init__(self, store: TitleStore, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, store: TitleStore, witness: Witness, on_progress: Callable[[Progress], None]
+    ) -> None:
         self._store = store
+        self._witness = witness
         self._on_progress = on_progress
         self._findings = Findings()
         self._deltas = DeltaVerification(store, self._findings)
@@ -184,6 +188,9 @@ class _Verification:
                 self._findings.note(missing, [counter], [(Rule.MISSING, f"{key} points to it")])
         elif stored != head.release:
             self._findings.note(key, [counter], [(Rule.RELEASE, f"differs from release {counter}")])
+        doubt = await self._witness.doubt(head.release, head.channel)
+        if doubt is not None:
+            self._findings.note(key, [counter], [(Rule.TRUST, doubt)])
 
     async def _check_build(self, ref: ObjectRef, counters: Sequence[int]) -> None:
         key = locations.manifest_key(self._store.title, ref.raw_digest)

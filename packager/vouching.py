@@ -8,6 +8,17 @@ from manifests.documents import Release
 from manifests.names import Channel
 
 
+class Witness(Protocol):
+    """Tells whether consoles believe what a channel points to."""
+
+    async def doubt(self, release: Release, channel: Channel) -> str | None:
+        """Return why consoles would refuse the release; None if both vouch for it.
+
+        Raises:
+            Unavailable: That cannot be told now.
+        """
+
+
 class Voucher(Protocol):
     """Has a release vouched for. Asked before every move of a head, and again if it is there."""
 

@@ -134,11 +134,25 @@ class LocalVoucher:
         signer = await asyncio.to_thread(self._folder.signer, entry)
         await registry.vouch(publisher, signer, release, channel)
 
+    async def doubt(self, release: Release, channel: Channel) -> str | None:
+        """Return why consoles would refuse the release; makes nothing."""
+        if not await is_begun(self._storage):
+            return "nothing is vouched for here yet: the next push or promote sees to that"
+        try:
+            anchor = await asyncio.to_thread(self._folder.root)
+        except NotFound:
+            return f"{self._folder.path} holds no trusted root to tell it by"
+        return await registry_of(self._folder, self._storage, anchor).doubt(release, channel)
+
     async def _publisher_of(self, registry: Registry, title: TitleId) -> PublisherId:
+        ring = await asyncio.to_thread(self._folder.keyring)
+        for name in ring.publishers:
+            if await registry.is_enrolled(title, PublisherId(name)):
+                return PublisherId(name)
         try:
             return await registry.publisher_of(title)
         except NotFound:
-            ring = await asyncio.to_thread(self._folder.keyring)
+            pass
         if LOCAL not in ring.publishers:
             raise Denied(
                 f"title {title} is enrolled for no publisher: `playhead keys add-holder "

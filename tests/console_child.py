@@ -13,6 +13,7 @@ from console.platform_api import Console
 from console.settings import CheckpointSettings, ConsoleSettings
 from kit.http_client import HttpClient
 from kit.units import ByteSize, Seconds
+from tests.believing import BelievingHeads
 from tests.folder_publisher import LIVE, TITLE
 from tests.leases import AnyLease
 
@@ -30,7 +31,8 @@ async def main(url: str, folder: Path) -> None:
         checkpoint=CheckpointSettings(every_bytes=ByteSize(1 << 20), every=Seconds(0.05)),
     )
     async with HttpClient(settings.http) as http:
-        await Console(settings, http, AnyLease()).install(TITLE, folder, channel=LIVE)
+        console = Console(settings, http, AnyLease(), new_heads=BelievingHeads)
+        await console.install(TITLE, folder, channel=LIVE)
 
 
 if __name__ == "__main__":

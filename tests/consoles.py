@@ -14,6 +14,7 @@ from kit.http_client import HttpClient
 from kit.http_settings import ClientSettings
 from kit.units import Seconds
 from playhead import trees
+from tests.believing import BelievingHeads
 from tests.faulty_edge import FaultyEdge
 from tests.leases import AnyLease
 
@@ -36,7 +37,7 @@ def impatient_settings(*urls: str, **settings: Any) -> ConsoleSettings:
 async def console_on(*edges: FaultyEdge, **settings: Any) -> AsyncIterator[Console]:
     chosen = impatient_settings(*(edge.url for edge in edges), **settings)
     async with HttpClient(chosen.http) as http:
-        yield Console(chosen, http, AnyLease())
+        yield Console(chosen, http, AnyLease(), new_heads=BelievingHeads)
 
 
 async def differences(expected: Path, actual: Path) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from console.platform_api import Console
 from console.script import SCRIPT
 from kit.http_client import HttpClient
+from tests.believing import BelievingHeads
 from tests.consoles import impatient_settings
 from tests.leases import AnyLease
 
@@ -54,7 +55,7 @@ async def main(url: str, folder: Path, effects: int) -> None:
     )
     settings = impatient_settings(url)
     async with HttpClient(settings.http) as http:
-        await Console(settings, http, AnyLease()).update(folder)
+        await Console(settings, http, AnyLease(), new_heads=BelievingHeads).update(folder)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from manifests.model import Build, EntryKind, Shard
 from manifests.names import Channel, TitleId, Version
 from packager.push import PushReport, PushRequest, push
 from packager.title_store import TitleStore
+from packager.vouching import Voucher
 from tests.vouchers import Notary
 
 TITLE = TitleId("a-title")
@@ -50,6 +51,7 @@ async def push_folder(
     lock: Any = None,
     clock: Clock | None = None,
     workers: int | None = None,
+    voucher: Voucher | None = None,
     **more: Any,
 ) -> PushReport:
     request = PushRequest(
@@ -65,7 +67,7 @@ async def push_folder(
         lock=lock or FreeLock(),
         clock=clock or ManualClock(IN_AN_HOUR_S),
         workers=workers,
-        voucher=Notary(),
+        voucher=voucher or Notary(),
     )
 
 

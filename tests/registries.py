@@ -29,7 +29,7 @@ from manifests.trust_roles import (
     build_path,
     head_path,
 )
-from origin.group_commit import HeldLock
+from origin.group_commit import HeldLock, NewLock
 from origin.registry import Registry
 from tests.trust_repository import (
     BASE,
@@ -92,13 +92,15 @@ class TestBed:
         self.anchor = self.anchor or self.keys.root(self.clock.now())
         self.first_targets = self.keys.targets(self.clock.now())
 
-    def registry(self, storage: ObjectStorage | None = None) -> Registry:
+    def registry(
+        self, storage: ObjectStorage | None = None, *, new_lock: NewLock | None = None
+    ) -> Registry:
         """Return a new one: as a process that was just started has it."""
         return Registry(
             storage or self.memory,
             self.anchor,
             online=lambda: self.keys.online,
-            new_lock=unlocked,
+            new_lock=new_lock or unlocked,
             clock=self.clock,
         )
 

@@ -18,6 +18,7 @@ from console.planner import Plan
 from console.platform_api import Console
 from console.progress import Event, Moved, Observer, Planned, Playable
 from console.reports import Report
+from kit import telemetry
 from kit.errors import IntegrityError, SettingsError
 from kit.http_client import HttpClient
 from kit.memory import give_back_large_blocks
@@ -38,6 +39,9 @@ from playhead.leases import lease_source
 from playhead.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+TRUSTED_ROOT = "root.json"
+"""In the key folder: the root that a console of the same data folder trusts."""
 
 _Folder = click.Path(file_okay=False, path_type=Path)
 
@@ -223,6 +227,7 @@ def verify_folder(settings: Settings, folder: Path, *, as_json: bool) -> None:
 async def _console(
     settings: Settings, edges: tuple[str, ...] = (), limit_rate: str | None = None
 ) -> AsyncIterator[Console]:
+    telemetry.configure(json=settings.log_json)  # stdout is for the outcome
     chosen = settings.console
     if edges:
         chosen = msgspec.structs.replace(chosen, edges=edges)
@@ -231,6 +236,11 @@ async def _console(
             chosen = msgspec.structs.replace(chosen, limit_rate=ByteSize.parse(limit_rate))
         except ValueError as error:
             raise SettingsError(f"--limit-rate: {error}") from error
+    if chosen.trust.root is None:
+        trust = msgspec.structs.replace(
+            chosen.trust, root=settings.data / settings.keys.dir / TRUSTED_ROOT
+        )
+        chosen = msgspec.structs.replace(chosen, trust=trust)
     give_back_large_blocks()
     async with HttpClient(chosen.http) as http:
         yield Console(chosen, http, lease_source(settings, http))

@@ -53,7 +53,9 @@ def _verify_published(settings: Settings, title: str, *, is_quick: bool, as_json
                 def show(progress: Progress) -> None:
                     bar.update(task, completed=progress.size_done, total=progress.size)
 
-                return await verify_title(desk.store, is_quick=is_quick, on_progress=show)
+                return await verify_title(
+                    desk.store, witness=desk.voucher, is_quick=is_quick, on_progress=show
+                )
 
     verdict = asyncio.run(run())
     if as_json:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
-from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Root, Targets
 
 from kit.clock import Clock
 from kit.errors import PlayheadError
 from kit.secret_files import open_to_others
 from manifests.names import TitleId
 from manifests.trust_expiry import is_due, left_s, lifetime_of
-from manifests.trust_metadata import publishers_of, role_keys, titles_of
+from manifests.trust_metadata import Said, publishers_of, role_keys, titles_of
 from manifests.trust_roles import (
     BIN_PREFIX,
     RELEASE,
@@ -31,8 +31,6 @@ from origin.trust_reader import State
 from playhead.keys.folder import KeyFolder
 
 DAY_S = 86400.0
-
-Signed = Root | Targets | Snapshot | Timestamp
 
 
 class RoleHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +155,7 @@ class _Examination:
             elif keys.threshold == len(keys.keys):
                 yield f"{role}: all {len(keys.keys)} must sign: if one key is lost, so is the role"
 
-    def _see(self, role: str, said: Signed, by: Root | Targets, group: str) -> None:
+    def _see(self, role: str, said: Said, by: Root | Targets, group: str) -> None:
         keys = role_keys(by, role)
         days = left_s(said, self._now_s) / DAY_S
         health = RoleHealth(
@@ -177,7 +175,7 @@ class _Examination:
         if first is None or health.left_days < first.left_days:
             self._roles[group] = health
 
-    def _is_late(self, role: str, said: Signed) -> bool:
+    def _is_late(self, role: str, said: Said) -> bool:
         """Tell whether it should have been signed anew.
 
         What machines sign is late once half of what they should leave is gone: an origin that is

@@ -11,12 +11,18 @@ from chunks.chunk_id import digest_of
 from chunks.slices import SLICE_SIZE
 from kit.object_storage.testing import MemoryStorage
 from manifests.addresses import HEAD_CACHE, IMMUTABLE_CACHE, JSON
+from manifests.locations import TRUST_PREFIX
+from manifests.trust_bundle import encode_bundle
 from tests import titles
+from tests.bundles_of_trust import documents_of, vouching_for
 from tests.serving import Node, running_edge, running_origin
 
 title = titles.some_title()
 SIZE = len(title.bundle)
 BUNDLE = title.bundle_address.path
+
+vouching = vouching_for(title)
+BUNDLE_OF_TRUST = encode_bundle(documents_of(vouching, title.head))
 
 ROWS = {
     "head": (title.head_address.path, title.head, HEAD_CACHE),
@@ -26,7 +32,11 @@ ROWS = {
     "slices": (title.slice_list_address.path, title.slices.encode(), IMMUTABLE_CACHE),
     "slice": (f"{BUNDLE}/0", title.slice(0), IMMUTABLE_CACHE),
     "last slice": (f"{BUNDLE}/2", title.slice(2), IMMUTABLE_CACHE),
+    "timestamp": ("/trust/timestamp.json", vouching.files["timestamp.json"], HEAD_CACHE),
+    "metadata": ("/trust/1.root.json", vouching.root, IMMUTABLE_CACHE),
+    "trust bundle": (f"{title.head_address.path}/trust", BUNDLE_OF_TRUST, HEAD_CACHE),
 }
+DOCUMENTS = {"head", "release", "timestamp", "metadata"}
 rows = pytest.mark.parametrize("row", ROWS)
 
 
@@ -40,6 +50,8 @@ def etag_of(row: str) -> str:
 async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
     storage = MemoryStorage()
     await titles.put(storage, title)
+    for name, document in vouching.files.items():
+        await storage.put(TRUST_PREFIX + name, document)
     async with running_origin(storage) as origin:
         match request.param:
             case "origin":
@@ -68,7 +80,7 @@ async def test_get_returns_the_object_under_its_name(node: Node, row: str) -> No
     assert reply.headers["Cache-Control"] == cache_control
     assert reply.headers["Content-Length"] == str(len(content))
     assert reply.headers["Accept-Ranges"] == "bytes"
-    assert (reply.headers["Content-Type"] == JSON) == (row in {"head", "release"})
+    assert (reply.headers["Content-Type"] == JSON) == (row in DOCUMENTS)
 
 
 @rows

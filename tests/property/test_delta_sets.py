@@ -13,6 +13,7 @@ from packager.verify import verify
 from tests.any_tree import build_tree, edit_tree, edits, scratch, steps
 from tests.delta_builds import chunks_of, made_by, make, make_all
 from tests.pushes import TITLE, push_folder
+from tests.vouchers import Notary
 
 LARGE = [("large", "f", 300_000, 0), ("folder/large", "x", 300_000, 1)]
 """Files that deltas pay for."""
@@ -46,7 +47,7 @@ def test_deltas_of_any_pair_of_trees_make_the_new_chunks(
         made = await made_by(store, refs, old)
         assert made.items() <= {id_: new[id_] for id_ in new.keys() - old.keys()}.items()
         assert sum(map(len, made.values())) == report.target_size
-        verdict = await verify(store)
+        verdict = await verify(store, witness=Notary())
         assert verdict.is_sound, verdict.problems
         assert verdict.applied_delta_count == verdict.delta_count == report.count
 
@@ -81,7 +82,7 @@ def test_sets_from_any_three_trees_make_chunks_of_the_newest_and_are_sound(
             made = await made_by(store, [found.index], old)
             assert made.items() <= {id_: new[id_] for id_ in new.keys() - old.keys()}.items()
             assert sum(map(len, made.values())) == found.target_size
-        verdict = await verify(store)
+        verdict = await verify(store, witness=Notary())
         assert verdict.is_sound, verdict.problems
         assert verdict.applied_delta_count == verdict.delta_count
 

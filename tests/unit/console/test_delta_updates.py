@@ -29,6 +29,7 @@ from manifests import locations
 from manifests.delta_index import StoredDelta
 from manifests.documents import DeltaRef, ObjectRef
 from manifests.manifest_delta import encode_manifest_delta
+from tests.believing import BelievingHeads
 from tests.consoles import IMPATIENT, console_on, differences, impatient_settings
 from tests.delta_publisher import BEST, DeltaPublisher, index_key, write_version
 from tests.faulty_edge import Asked, Fault, after, flipped, serving_faulty, stalled, status
@@ -626,7 +627,8 @@ async def console_behind_an_edge(world: World, folder: Path) -> AsyncIterator[Co
         running_edge(folder / "cache", origin.url, head_fresh_for=Seconds(0)) as edge,
         HttpClient(IMPATIENT) as http,
     ):
-        yield Console(impatient_settings(edge.url, delta_patience=0.3), http, AnyLease())
+        settings = impatient_settings(edge.url, delta_patience=0.3)
+        yield Console(settings, http, AnyLease(), new_heads=BelievingHeads)
 
 
 async def test_origin_and_edge_serve_deltas_like_anything_else(

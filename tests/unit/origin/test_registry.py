@@ -9,10 +9,12 @@ import pytest
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Root, Targets
 
-from kit.clock import ManualClock
+from kit.clock import ManualClock, SystemClock
 from kit.errors import Conflict, Denied, IntegrityError, InvalidInput, NotFound, SettingsError
 from kit.object_storage.testing import RESET, SLOW_DOWN, Fault, FaultyStorage
-from manifests.locations import trust_key
+from kit.storage_lock import LockSettings, StorageLock
+from kit.units import Seconds
+from manifests.locations import trust_key, trust_lock_prefix
 from manifests.names import Channel, TitleId
 from manifests.trust_document import parse, sign
 from manifests.trust_metadata import (
@@ -182,16 +184,54 @@ async def test_publications_at_once_are_one_commit(
     storage = FaultyStorage(bed.memory)
     many = bed.registry(storage)
     names = [f"p{index}" for index in range(12)]
+    handed_in = []
     for name in names:
         await bed.enrol(registry, name, f"title-{name}")
-        await bed.store(a_release(f"title-{name}"))
-    vouching = [
-        many.vouch(PublisherId(n), bed.keys.publisher(n), a_release(f"title-{n}"), LIVE)
-        for n in names
-    ]
-    await asyncio.gather(*vouching)
-    assert storage.calls["put"] <= 2  # timestamps
+        release, who = a_release(f"title-{name}"), PublisherId(name)
+        await bed.store(release)
+        signed = sign(vouched(None, who, [release], NOW_S), [bed.keys.publisher(name)])
+        handed_in.append((who, signed, release))
+    await asyncio.gather(*(many.accept(*each, LIVE) for each in handed_in))
+    assert storage.calls["put"] == 1  # the timestamp
     assert all(client.believes(name, a_release(f"title-{name}")) for name in names)
+
+
+async def test_writers_in_two_processes_take_turns(bed: TestBed, registry: Registry) -> None:
+    def locked() -> StorageLock:
+        return StorageLock(
+            bed.memory,
+            trust_lock_prefix(),
+            "the repository of trust",
+            clock=SystemClock(),
+            settings=LockSettings(look_every=Seconds(0.01)),
+            command="a test",
+        )
+
+    for name in ("one", "two"):
+        await bed.enrol(registry, name, f"title-{name}")
+    writers = [bed.registry(new_lock=locked) for _ in range(2)]
+    for counter in range(1, 4):
+        await asyncio.gather(
+            *(
+                bed.vouch(writer, name, a_release(f"title-{name}", counter))
+                for writer, name in zip(writers, ("one", "two"), strict=True)
+            )
+        )
+    client = bed.client()
+    assert client.believes("one", a_release("title-one", 3))
+    assert client.believes("two", a_release("title-two", 3))
+    assert not [key for key in bed.memory._objects if key.startswith(trust_lock_prefix())]
+    client.close()
+
+
+async def test_what_both_vouch_for_takes_no_lock(bed: TestBed, registry: Registry) -> None:
+    def refused() -> StorageLock:
+        raise AssertionError("a lock was taken")
+
+    await bed.vouch(registry, "acme", a_release("a-title"))
+    idle = bed.registry(new_lock=refused)
+    await bed.vouch(idle, "acme", a_release("a-title"))
+    assert await idle.renew() == []
 
 
 async def test_one_bad_publication_does_not_spoil_those_beside_it(
@@ -211,6 +251,7 @@ async def test_one_bad_publication_does_not_spoil_those_beside_it(
 async def test_crash_at_any_write_leaves_a_valid_state_and_the_same_call_finishes(
     bed: TestBed, registry: Registry, client: StockClient, fault: Fault
 ) -> None:
+    assert isinstance(bed.clock, ManualClock)
     await bed.vouch(registry, "acme", a_release("a-title", 1))
     counter, finished = 1, set[str]()
     for operation in ("put_if_absent", "put"):
@@ -228,15 +269,29 @@ async def test_crash_at_any_write_leaves_a_valid_state_and_the_same_call_finishe
             else:
                 finished.add(operation)
                 break
+            left = versioned(bed)
             before = client.head("a-title")
             assert before is not None
             assert before.custom["counter"] in (counter - 1, counter)
-            # Somebody else is first after the crash, in a process of its own.
+            # Somebody else is first after the crash, later, and in a process of its own.
+            bed.clock.advance(60)
             await bed.vouch(bed.registry(), "acme", a_release("b-title", counter))
             await bed.vouch(bed.registry(), "acme", release)
             assert client.believes("acme", release)
             assert client.believes("acme", a_release("b-title", counter))
+            # What an edge may have cached meanwhile is what everybody has: no version twice.
+            now = versioned(bed)
+            assert {key: now[key] for key in left} == left
     assert finished == {"put_if_absent", "put"}
+
+
+def versioned(bed: TestBed) -> dict[str, bytes]:
+    """All metadata whose name holds its version."""
+    return {
+        key: data
+        for key, (data, _) in bed.memory._objects.items()
+        if key.startswith("trust/") and key != trust_key(TIMESTAMP)
+    }
 
 
 class _NoFault:
@@ -486,6 +541,40 @@ class TestInstalling:
         await registry.install({ROOT: sign(root, [*bed.keys.holders, added])})
         assert client.refreshed()._trusted_set.root.version == 2
         assert parse(bed.memory._objects[trust_key(ROOT, 2)][0], Root, ROOT).signed == root
+
+
+async def test_doubts_of_consoles_are_said_in_words(
+    registry: Registry, bed: TestBed, client: StockClient
+) -> None:
+    first, second = a_release("a-title"), a_release("a-title", 2)
+    assert await registry.doubt(first, LIVE) == (
+        "the platform does not vouch for head/a-title/live"
+    )
+    await bed.vouch(registry, "acme", first)
+    assert await registry.doubt(first, LIVE) is None
+    assert client.believes("acme", first)
+    assert await registry.doubt(second, LIVE) == (
+        "the platform vouches for release 1 at head/a-title/live, not for this"
+    )
+    shard = await registry.said(shard_role(ACME))
+    assert shard is not None
+    without = shard_without(shard, ACME, NOW_S)
+    await registry.install({shard_role(ACME): sign(without, bed.keys.holders)})
+    assert await registry.doubt(first, LIVE) == (
+        f"{shard_role(ACME)} does not give the title to publisher acme"
+    )
+    after = shard_with(without, ACME, keys_of(offline_signer()), [TITLE], NOW_S)
+    await registry.install({shard_role(ACME): sign(after, bed.keys.holders)})
+    assert "publisher-acme was signed by 0/1 keys" in str(await registry.doubt(first, LIVE))
+
+
+async def test_what_has_expired_is_doubted(registry: Registry, bed: TestBed) -> None:
+    assert isinstance(bed.clock, ManualClock)
+    await bed.vouch(registry, "acme", a_release("a-title"))
+    bed.clock.advance(48 * HOUR_S)
+    assert await registry.doubt(a_release("a-title"), LIVE) == (
+        "what timestamp signed expired on 2026-01-03"
+    )
 
 
 async def test_enrolling_again_changes_nothing(registry: Registry, bed: TestBed) -> None:

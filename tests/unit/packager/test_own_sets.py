@@ -39,6 +39,7 @@ from tests.delta_builds import (
     write_files,
 )
 from tests.pushes import LIVE, TITLE, FreeLock, push_folder, stored_objects
+from tests.vouchers import Notary
 
 PROGRAM = bytes(byte & 0x3F for byte in noise(1, 700_000))
 """Less than noise, as programs are: it makes runs of its own."""
@@ -139,7 +140,7 @@ async def test_what_other_sets_have_is_borrowed_and_only_the_rest_is_made(tmp_pa
         own.borrowed_count,
         own.borrowed_size,
     )
-    verdict = await verify(store)
+    verdict = await verify(store, witness=Notary())
     assert verdict.is_sound, verdict.problems
     assert verdict.applied_delta_count == verdict.delta_count
 
@@ -261,7 +262,7 @@ async def test_a_sweep_keeps_bundles_that_an_own_set_borrows_from(tmp_path: Path
         await sweep(swept, lock, plan)
     gone = {deletion.key for stage in plan.stages for deletion in stage}
     assert locations.delta_set_key(TITLE, 2, 3) in gone
-    verdict = await verify(swept)
+    verdict = await verify(swept, witness=Notary())
     assert verdict.is_sound, verdict.problems
     assert verdict.applied_delta_count == verdict.delta_count > 0
 

@@ -120,7 +120,7 @@ async def test_what_only_old_releases_need_goes_and_the_rest_stays(
     plan = await swept(store, clock)
     assert await keys_in(store) == needed
     assert [live.release for live in plan.live] == [aged[2]]
-    assert (await verify(store)).is_sound
+    assert (await verify(store, witness=Notary())).is_sound
 
 
 async def test_a_plan_says_what_how_much_and_why_and_deletes_nothing(
@@ -148,7 +148,7 @@ async def test_the_newest_releases_are_kept(
 ) -> None:
     await swept(store, clock, SweepSettings(keep=2, grace=Seconds(GRACE_S)))
     assert await store.release_counters() == [2, 3]
-    assert (await verify(store)).is_sound
+    assert (await verify(store, witness=Notary())).is_sound
 
 
 async def test_what_a_channel_points_to_is_kept_however_old(
@@ -157,7 +157,7 @@ async def test_what_a_channel_points_to_is_kept_however_old(
     await store.set_head(Head(title=TITLE, channel=BETA, release=aged[0]))
     await swept(store, clock)
     assert await store.release_counters() == [1, 3]
-    assert (await verify(store)).is_sound
+    assert (await verify(store, witness=Notary())).is_sound
 
 
 async def test_a_rolled_back_build_is_kept_by_its_new_release(
@@ -168,7 +168,7 @@ async def test_a_rolled_back_build_is_kept_by_its_new_release(
     clock.advance(GRACE_S + 1)
     await swept(store, clock)
     assert await store.release_counters() == [4]
-    assert (await verify(store)).is_sound
+    assert (await verify(store, witness=Notary())).is_sound
 
 
 async def test_nothing_younger_than_the_grace_time_is_deleted(
@@ -190,7 +190,7 @@ async def test_a_release_is_kept_for_the_grace_time_after_its_channel_left_it(
     clock.advance(GRACE_S)
     await swept(store, clock)
     assert await store.release_counters() == [3, 4]
-    assert (await verify(store)).is_sound
+    assert (await verify(store, witness=Notary())).is_sound
     clock.advance(1)
     await swept(store, clock)
     assert await store.release_counters() == [4]
@@ -350,7 +350,7 @@ async def test_a_sweep_killed_anywhere_leaves_whole_releases_and_the_next_one_fi
             break
         except Unavailable:
             kills += 1
-            assert (await verify(store)).is_sound
+            assert (await verify(store, witness=Notary())).is_sound
     assert kills > 5
     assert await keys_in(store) == kept
 

@@ -30,6 +30,7 @@ from tests.publishing import (
     publish,
     store_manifest,
 )
+from tests.vouchers import Notary
 
 clock = ManualClock(1_777_888_000)
 
@@ -84,7 +85,7 @@ def found(verdict: Verdict) -> set[tuple[str, Rule, tuple[int, ...]]]:
 
 @pytest.mark.parametrize("is_quick", [False, True])
 async def test_a_sound_title_has_no_problems(title: Title, is_quick: bool) -> None:
-    verdict = await verify(title.store, is_quick=is_quick)
+    verdict = await verify(title.store, is_quick=is_quick, witness=Notary())
     assert verdict.is_sound, verdict.problems
     assert (verdict.release_count, verdict.build_count) == (2, 2)
     bundles = [s async for s in title.store.storage.list(locations.bundles_prefix(TITLE))]
@@ -94,13 +95,13 @@ async def test_a_sound_title_has_no_problems(title: Title, is_quick: bool) -> No
 
 async def test_a_title_that_is_not_there_is_named() -> None:
     with pytest.raises(NotFound, match="title a-title"):
-        await verify(TitleStore(MemoryStorage(), TITLE))
+        await verify(TitleStore(MemoryStorage(), TITLE), witness=Notary())
 
 
 async def test_every_bundle_is_read_once_and_progress_ends_at_all(title: Title) -> None:
     storage = FaultyStorage(title.store.storage)
     heard: list[Progress] = []
-    verdict = await verify(TitleStore(storage, TITLE), on_progress=heard.append)
+    verdict = await verify(TitleStore(storage, TITLE), on_progress=heard.append, witness=Notary())
     documents, manifests = 2 + 2, 2 + 2  # heads and releases; a root and a page each
     assert storage.calls["get"] == documents + manifests + 2 * verdict.bundle_count
     assert [progress.bundle_count_done for progress in heard] == [
@@ -113,7 +114,7 @@ async def test_storage_that_is_down_is_no_finding(title: Title) -> None:
     storage = FaultyStorage(title.store.storage)
     storage.next("get", *[SLOW_DOWN] * 99)
     with pytest.raises(Unavailable):
-        await verify(TitleStore(storage, TITLE))
+        await verify(TitleStore(storage, TITLE), witness=Notary())
 
 
 Damage = Callable[[Title], Awaitable[str]]
@@ -321,7 +322,7 @@ async def test_damage_is_found_where_it_is_and_nowhere_else(
     title: Title, damage: Damage, rules: set[Rule], releases: tuple[int, ...]
 ) -> None:
     key = await damage(title)
-    verdict = await verify(title.store)
+    verdict = await verify(title.store, witness=Notary())
     assert found(verdict) == {(key, rule, releases) for rule in rules}
 
 
@@ -339,14 +340,15 @@ async def test_a_quick_look_sees_what_is_missing_or_cut_off(
     title: Title, damage: Damage, rule: Rule
 ) -> None:
     key = await damage(title)
-    assert {(p.key, p.rule) for p in (await verify(title.store, is_quick=True)).problems} == {
-        (key, rule)
-    }
+    assert {
+        (p.key, p.rule)
+        for p in (await verify(title.store, is_quick=True, witness=Notary())).problems
+    } == {(key, rule)}
 
 
 async def test_a_quick_look_reads_no_bundle(title: Title) -> None:
     await bundle_bit_flipped(title)
-    assert (await verify(title.store, is_quick=True)).is_sound
+    assert (await verify(title.store, is_quick=True, witness=Notary())).is_sound
 
 
 async def test_nothing_stops_at_the_first_finding(title: Title) -> None:
@@ -357,11 +359,13 @@ async def test_nothing_stops_at_the_first_finding(title: Title) -> None:
         await chunk_of_other_bytes(title),
         await release_of_strange_name(title),
     }
-    assert {problem.key for problem in (await verify(title.store)).problems} == keys
+    assert {
+        problem.key for problem in (await verify(title.store, witness=Notary())).problems
+    } == keys
 
 
 async def test_a_finding_says_what_is_wrong_in_words(title: Title) -> None:
     await bundle_bit_flipped(title)
-    details = {p.rule: p.detail for p in (await verify(title.store)).problems}
+    details = {p.rule: p.detail for p in (await verify(title.store, witness=Notary())).problems}
     assert details[Rule.SLICE].startswith("1 of 1 slices wrong: slice 0, bytes 0 to ")
     assert details[Rule.CHUNK].startswith("1 of ")

@@ -23,6 +23,7 @@ from packager.title_store import TitleStore
 from packager.verify import Progress, Verdict, verify
 from tests.delta_builds import make, noise, publish_files, sprinkled
 from tests.pushes import LIVE, TITLE
+from tests.vouchers import Notary
 
 GAME = noise(1, 500_000)
 
@@ -88,7 +89,9 @@ def found(verdict: Verdict) -> set[tuple[str, Rule, tuple[int, ...]]]:
 @pytest.mark.parametrize("is_quick", [False, True])
 async def test_a_sound_title_has_no_problems(title: Title, is_quick: bool) -> None:
     heard: list[Progress] = []
-    verdict = await verify(title.store, is_quick=is_quick, on_progress=heard.append)
+    verdict = await verify(
+        title.store, is_quick=is_quick, on_progress=heard.append, witness=Notary()
+    )
     assert verdict.is_sound, verdict.problems
     assert verdict.delta_count == len(title.deltas) > 0
     assert verdict.applied_delta_count == (0 if is_quick else verdict.delta_count)
@@ -245,7 +248,9 @@ async def test_damage_is_found_where_it_is_and_nowhere_else(
     title: Title, damage: Damage, rules: set[Rule]
 ) -> None:
     key = await damage(title)
-    assert found(await verify(title.store)) == {(key, rule, (2,)) for rule in rules}
+    assert found(await verify(title.store, witness=Notary())) == {
+        (key, rule, (2,)) for rule in rules
+    }
 
 
 @pytest.mark.parametrize(
@@ -262,16 +267,16 @@ async def test_a_quick_look_sees_what_is_missing_or_cut_off(
     title: Title, damage: Damage, rule: Rule
 ) -> None:
     key = await damage(title)
-    assert found(await verify(title.store, is_quick=True)) == {(key, rule, (2,))}
+    assert found(await verify(title.store, is_quick=True, witness=Notary())) == {(key, rule, (2,))}
 
 
 async def test_a_set_of_a_strange_name_is_nobodys(title: Title) -> None:
     key = await set_of_strange_name(title)
-    assert found(await verify(title.store)) == {(key, Rule.FORMAT, ())}
+    assert found(await verify(title.store, witness=Notary())) == {(key, Rule.FORMAT, ())}
 
 
 async def test_deltas_whose_bases_were_swept_are_left_untried(title: Title) -> None:
     await title.store.storage.delete([locations.release_key(TITLE, 1)])
-    verdict = await verify(title.store)
+    verdict = await verify(title.store, witness=Notary())
     assert verdict.is_sound, verdict.problems
     assert (verdict.delta_count, verdict.applied_delta_count) == (len(title.deltas), 0)

@@ -1,0 +1,329 @@
+"""Believe what a channel points to: only what the publisher *and* the platform vouch for.
+
+::
+
+    known here, not expired:  head ──────────────► nothing new: believed without another request
+                                └─ a newer release ─┐
+    nothing known:            trust bundle (holds the head) ◄┘ ── verified ──► release believed
+                                └─ lacks a document: /trust/{name}
+
+The numbered steps are those of ``manifests/trust.py`` and ``docs/format/trust.md``. A head is only
+a hint with names of deltas: where it is not what was signed, the signed release is fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from console.fetcher import Fetcher
+from console.settings import ConsoleSettings
+from console.title_folder import TitleFolder
+from console.trust_sources import METADATA, AtHand, Bundled, FromLoop, Source
+from console.trust_state import TrustState, collect, lay_out
+from console.workers import Workers
+from kit.clock import Clock
+from kit.errors import FormatError, IntegrityError, NotFound, SettingsError, Unavailable, Untrusted
+from kit.telemetry import get_logger
+from manifests import locations
+from manifests.documents import DOCUMENT_SIZE_MAX, Head, Release, parse_head, parse_release
+from manifests.names import Channel, TitleId
+from manifests.trust import (
+    Claim,
+    Witness,
+    check_agreement,
+    check_clock,
+    check_release,
+    check_role_binding,
+    is_vouched_for,
+    moment,
+    read_claim,
+    witness_path,
+)
+from manifests.trust_bundle import BUNDLE_SIZE_MAX, HEAD, parse_bundle
+from manifests.trust_roles import ROOT, TIMESTAMP, head_path, publisher_role
+
+if TYPE_CHECKING:
+    # It brings the library, a fifth of a second: no thread but the one that verifies needs it.
+    from console.trust_client import TrustClient
+
+log = get_logger("console")
+T = TypeVar("T")
+
+ROOT_SIZE_MAX = 512_000
+"""The library's own bound for a root."""
+
+
+class TrustedHeads:
+    """Heads of one title folder that are vouched for. Belongs to one call of the console."""
+
+    def __init__(
+        self,
+        settings: ConsoleSettings,
+        fetcher: Fetcher,
+        folder: TitleFolder,
+        workers: Workers,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._fetcher = fetcher
+        self._workers = workers
+        self._clock = clock
+        self._state = TrustState(folder)
+
+    async def head(self, title: TitleId, channel: Channel) -> Head:
+        """Return what ``channel`` points to, with a release that is vouched for.
+
+        Its deltas are not: whatever they lead to is checked by digest.
+
+        Raises:
+            Untrusted: A step forbids it; the message names the file, the role and the rule.
+            SettingsError: This console has no trusted root.
+            NotFound: No edge knows the title or the channel.
+            Unavailable: No edge answered, or not all of it came in time.
+        """
+        within_s = self._settings.trust.within
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._head(title, channel)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"{title}/{channel}: what vouches for it did not come within {within_s:g} s"
+            ) from error
+
+    async def _head(self, title: TitleId, channel: Channel) -> Head:
+        check_clock(self._clock.now(), await self._workers.run(self._state.verified_s))  # step 1
+        visit = await self._workers.run(self._visit, title, channel)
+        known = await self._workers.run(visit.known)
+        if known is not None:
+            head = await self._plain_head(title, channel)
+            if head.release.counter <= known.counter:
+                return await self._settled(head, known)
+        return await self._settled(*await self._offered(visit))
+
+    def _visit(self, title: TitleId, channel: Channel) -> Visit:
+        anchor = read_trusted_root(self._settings.trust.root)
+        return Visit(self._state, anchor, title, channel, self._clock.now())
+
+    async def _plain_head(self, title: TitleId, channel: Channel) -> Head:
+        async def accept(body: bytearray) -> Head:
+            return parse_head(body, title, channel)
+
+        key = locations.head_key(title, channel)
+        return await self._fetcher.get(key, DOCUMENT_SIZE_MAX, accept)
+
+    async def _offered(self, visit: Visit) -> tuple[Head, Claim]:
+        """Return the head that edges offer, and what was verified of its channel."""
+        title, channel = visit.title, visit.channel
+
+        async def accept(body: bytearray) -> tuple[Head, Claim]:
+            documents = await self._workers.run(parse_bundle, body)
+            head = documents.pop(HEAD, None)
+            if head is None:
+                raise FormatError(f"trust bundle of {title}/{channel} has no head")
+            return parse_head(head, title, channel), await self._verified(visit, documents)
+
+        key = locations.trust_bundle_key(title, channel)
+        try:
+            return await self._from_edges(key, BUNDLE_SIZE_MAX, accept, may_lack=True)
+        except NotFound as error:
+            log.debug("trust.no_bundle", title=title, channel=channel, error=str(error))
+        head = await self._plain_head(title, channel)
+        return head, await self._verified(visit, {})
+
+    async def _verified(self, visit: Visit, documents: dict[str, bytes]) -> Claim:
+        rest = FromLoop(self._document)
+        try:
+            return await self._workers.run(visit.verified, Bundled(documents, rest))
+        finally:
+            rest.close()
+
+    async def _document(self, name: str, size_max: int) -> bytes:
+        """Fetch what a bundle lacks."""
+
+        async def accept(body: bytearray) -> bytes:
+            return bytes(body)
+
+        key = locations.TRUST_PREFIX + name.removeprefix(METADATA)
+        # The root after the newest is always asked for, and never there.
+        return await self._fetcher.get(
+            key, size_max, accept, may_lack=key.endswith(f".{ROOT}.json")
+        )
+
+    async def _settled(self, head: Head, claim: Claim) -> Head:
+        """Step 8: return the head if its release is what was signed; else one that has that.
+
+        A head moves last, so it may lag behind what is signed. That costs its deltas.
+        """
+        if is_vouched_for(head.release, claim):
+            return head
+        log.info("head.not_as_signed", title=head.title, channel=head.channel)
+
+        async def accept(body: bytearray) -> Release:
+            release = parse_release(body, head.title, claim.counter)
+            check_release(release, claim)
+            return release
+
+        key = locations.release_key(head.title, claim.counter)
+        release = await self._from_edges(key, DOCUMENT_SIZE_MAX, accept)
+        return Head(title=head.title, channel=head.channel, release=release)
+
+    async def _from_edges(
+        self,
+        key: str,
+        size_max: int,
+        accept: Callable[[bytearray], Awaitable[T]],
+        *,
+        may_lack: bool = False,
+    ) -> T:
+        """Fetch from the edge that sends what is vouched for.
+
+        Each is refused once before it ends; one that is alone is asked again: bytes get damaged.
+        """
+        refused_max = max(2, len(self._settings.edges))
+        refused_count = 0
+
+        async def attempt(body: bytearray) -> T:
+            nonlocal refused_count
+            try:
+                return await accept(body)
+            except Untrusted as error:
+                refused_count += 1
+                if refused_count < refused_max:
+                    raise IntegrityError(str(error)) from error
+                raise
+
+        return await self._fetcher.get(key, size_max, attempt, may_lack=may_lack)
+
+
+class Visit:
+    """One verification of a channel, by a thread. Its methods block."""
+
+    def __init__(
+        self, state: TrustState, anchor: bytes, title: TitleId, channel: Channel, now_s: float
+    ) -> None:
+        self.title = title
+        self.channel = channel
+        self._state = state
+        self._anchor = anchor
+        self._now_s = now_s
+
+    def known(self) -> Claim | None:
+        """Return what is known of the channel without asking anybody; None if that is too old.
+
+        All of it is verified again: whoever can write into the folder may have put it there.
+        """
+        documents = self._state.load()
+        timestamp = f"{TIMESTAMP}.json"
+        if timestamp not in documents:
+            return None
+        try:
+            with TemporaryDirectory(prefix="playhead-") as scratch:
+                lay_out(_usable(documents), Path(scratch))
+                source = AtHand({timestamp: documents[timestamp]})
+                return self._claim(self._client(Path(scratch), source))
+        except Untrusted as error:
+            log.debug("trust.not_known", title=self.title, reason=str(error))
+            return None
+
+    def verified(self, source: Source) -> Claim:
+        """Steps 2 to 7, with what ``source`` brings; what is believed then is kept.
+
+        Raises:
+            Untrusted: A step forbids it. What was believed before it is kept: by that an older
+                state is told from a newer one.
+            Unavailable, NotFound: as the source does.
+        """
+        with TemporaryDirectory(prefix="playhead-") as scratch:
+            folder = Path(scratch)
+            lay_out(_usable(self._state.load()), folder)
+            try:
+                claim = self._claim(self._client(folder, source))
+            finally:
+                self._state.keep(collect(folder))
+            expires = _expiry((folder / f"{TIMESTAMP}.json").read_bytes())
+        self._state.note(moment(self._now_s, expires))
+        return claim
+
+    def _client(self, folder: Path, source: Source) -> TrustClient:
+        from console.trust_client import TrustClient  # noqa: PLC0415
+
+        return TrustClient(
+            folder, self._anchor, source, now_s=self._now_s, check=check_role_binding
+        )
+
+    def _claim(self, client: TrustClient) -> Claim:
+        client.refresh()
+        said, custom = self._witness(client, head_path(self.title, self.channel), "the platform")
+        claim = read_claim(said, custom)
+        path = witness_path(claim, self.title)
+        build, _ = self._witness(client, path, publisher_role(claim.publisher))
+        check_agreement(claim, build)
+        return claim
+
+    def _witness(self, client: TrustClient, path: str, role: str) -> tuple[Witness, object]:
+        found = client.target(path)
+        sha256 = None if found is None else found.hashes.get("sha256")
+        if found is None or sha256 is None:
+            raise Untrusted(
+                f"{path}: {role} does not vouch for it, so {self.title}/{self.channel} has not"
+                " the two witnesses that every release must have"
+            )
+        return Witness(path, found.length, sha256), found.custom
+
+
+def read_trusted_root(path: Path | None) -> bytes:
+    """Return the root that this console was given to trust. Blocks.
+
+    Raises:
+        SettingsError: It was given none, or none that can be read.
+    """
+    remedy = (
+        "copy keys/root.json from the data folder of the platform's machine to this one, and name"
+        " it by console.trust.root"
+    )
+    if path is None:
+        raise SettingsError(f"console.trust.root: this console has no trusted root; {remedy}")
+    try:
+        with path.open("rb") as file:
+            found = file.read(ROOT_SIZE_MAX + 1)
+    except OSError as error:
+        raise SettingsError(
+            f"console.trust.root: no trusted root at {path} ({error.strerror}); {remedy}"
+        ) from error
+    if len(found) > ROOT_SIZE_MAX:
+        raise SettingsError(f"console.trust.root: {path} has over {ROOT_SIZE_MAX} bytes; {remedy}")
+    return found
+
+
+def _usable(documents: dict[str, bytes]) -> dict[str, bytes]:
+    """Leave out what may not reach the library: step 4, for what was kept."""
+
+    def is_bound(name: str) -> bool:
+        if "/" in name:
+            return True  # a root; the library checks who signed it
+        try:
+            check_role_binding(name, name.removesuffix(".json"), documents[name])
+        except Untrusted:
+            return False
+        return True
+
+    return {name: document for name, document in documents.items() if is_bound(name)}
+
+
+def _expiry(timestamp: bytes) -> datetime:
+    return msgspec.json.decode(timestamp, type=_Document).signed.expires
+
+
+class _Signed(msgspec.Struct):
+    expires: datetime
+
+
+class _Document(msgspec.Struct):
+    signed: _Signed
