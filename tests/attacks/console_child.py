@@ -27,5 +27,5 @@ class WrongClock:
 
 if __name__ == "__main__":
     WrongClock.ahead_s = float(sys.argv.pop(1))
-    platform_api.SystemClock = WrongClock  # type: ignore[assignment]
+    platform_api.SystemClock = WrongClock  # type: ignore[attr-defined, assignment]
     main()
