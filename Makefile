@@ -24,10 +24,17 @@ $(VENV)/dev: setup.cfg pyproject.toml $(VENV)/runtime
 	@.servers/bin/python -m pip install -q --disable-pip-version-check -r tests/servers/requirements.txt
 	@touch $@
 
+# Another implementation that leases are held against; where there is no npm its tests are skipped.
+.interop/installed: tests/interop/package.json tests/interop/package-lock.json
+	@mkdir -p .interop && cp $^ .interop/
+	@if command -v npm > /dev/null; then \
+		cd .interop && npm install --silent --no-save --no-audit --no-fund --ignore-scripts --omit=optional && touch installed; \
+	else echo "npm is not installed: tests of interoperability are skipped"; fi
+
 demo: $(VENV)/runtime  ## Publish two builds, install one, update to the other, compare (OLD=dir NEW=dir)
 	@$(BIN)/playhead demo $(if $(OLD),--old '$(OLD)') $(if $(NEW),--new '$(NEW)')
 
-test: $(VENV)/dev .servers/installed  ## The whole suite
+test: $(VENV)/dev .servers/installed .interop/installed  ## The whole suite
 	@$(BIN)/python -m pytest
 
 quick: $(VENV)/dev  ## The suite without its slow tests
@@ -48,4 +55,4 @@ bench: $(VENV)/dev  ## Every benchmark, side by side with its peer (SAVE=1 keeps
 	@$(BIN)/python -m benchmarks $(if $(SAVE),--save)
 
 clean:  ## Remove what make made
-	@rm -rf $(VENV) .servers .demo build dist *.egg-info
+	@rm -rf $(VENV) .servers .interop .demo build dist *.egg-info

@@ -5,7 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ["metadata", "trust", "packaging", "install", "serving", "growth"]
+NAMES = [
+    "metadata",
+    "trust",
+    "trusted_heads",
+    "packaging",
+    "remote_push",
+    "install",
+    "leases",
+    "serving",
+    "growth",
+]
 
 
 def main() -> None:

@@ -18,7 +18,12 @@ import aiohttp
 
 from benchmarks.synthetic import write_build
 from benchmarks.table import parser, show
+from kit.http_client import HttpClient
+from manifests.lease import HEADER
+from manifests.names import TitleId
+from playhead.leases import lease_source
 from playhead.roles import Role, run
+from playhead.settings import Settings
 from tests.servers.ports import free_ports
 
 BUILD_SIZE = 1_000_000_000
@@ -79,17 +84,20 @@ def _measure(scratch: Path) -> list[list[str]]:
     try:
         origin.start()
         edge.start()
-        return asyncio.run(_load(edge, origin, bundles))
+        return asyncio.run(_load(edge, origin, bundles, data))
     finally:
         edge.kill()
         origin.kill()
 
 
-async def _load(edge: Role, origin: Role, bundles: list[str]) -> list[list[str]]:
+async def _load(edge: Role, origin: Role, bundles: list[str], data: Path) -> list[list[str]]:
     rows = [["round", "read", "MB/s", "edge CPU s/GB", "edge memory", "origin memory"]]
     rng = random.Random(7)
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, read_bufsize=READ_SIZE) as session:
+    headers = {HEADER: await _lease(data)}
+    async with aiohttp.ClientSession(
+        connector=connector, read_bufsize=READ_SIZE, headers=headers
+    ) as session:
         slow = asyncio.create_task(_read_slowly(session, edge.url, bundles[0]))
         for number in range(ROUNDS):
             before, started = Usage.of(edge.pid), time.monotonic()
@@ -110,6 +118,12 @@ async def _load(edge: Role, origin: Role, bundles: list[str]) -> list[list[str]]
             )
         slow.cancel()
     return rows
+
+
+async def _lease(data: Path) -> str:
+    settings = Settings(data=data)
+    async with HttpClient(settings.console.http) as http:
+        return (await lease_source(settings, http).lease(TitleId("bench"))).token
 
 
 async def _read(

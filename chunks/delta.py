@@ -16,7 +16,6 @@ bytes of some new ones. Methods (``docs/format/deltas.md``) for different kinds 
 
 from __future__ import annotations
 
-import lzma
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from backports import zstd
 
 from chunks.archives import fold, parse_folds, parse_recipe, unfold
 from chunks.covers import covers_of_hdiff
+from chunks.packing import packed, unpacked
 from chunks.relinked import apply_relinked, encode_relinked
 from chunks.unfolding import plan_unfolding
 from kit.buffers import Buffer
@@ -71,18 +71,6 @@ _HDIFF_MAGIC = b"HDIFF13&\0"
 _HDIFF_NUMBERS = 11
 """Sizes of target and base, how many covers, and of four parts the plain and the packed size."""
 _STEP = struct.Struct("<QQQ")
-
-_FILTERS = (
-    {
-        "id": lzma.FILTER_LZMA2,
-        "preset": 9 | lzma.PRESET_EXTREME,
-        "dict_size": 8 << 20,
-        "lc": 3,
-        "lp": 0,
-        "pb": 0,
-    },
-)
-"""Deltas have no alignment to speak of: ``pb`` 0 saves half a percent over the default of 2."""
 
 
 class Method(IntEnum):
@@ -167,7 +155,7 @@ def _candidates(target: bytes, base: bytes, effort: Effort) -> Iterator[tuple[Me
         if len(difference) * 2 < len(target):
             return  # no list of exact repeats would be shorter
     else:
-        yield Method.LZMA, _packed(target)
+        yield Method.LZMA, packed(target)
     yield Method.ZSTD, _zstd(target, base, BEST_LEVEL)
 
 
@@ -190,9 +178,9 @@ def _unfolded(
         _candidates(flat_target, flat_base, effort), key=lambda candidate: len(candidate[1])
     )
     folds, recipe = plan.base_folds.encode(), plan.recipe.encode()
-    packed = _packed(folds + recipe)
-    sizes = _UNFOLDED_HEADER.pack(method, len(folds), len(recipe), len(packed))
-    yield Method.UNFOLDED, b"".join((sizes, packed, payload))
+    recipes = packed(folds + recipe)
+    sizes = _UNFOLDED_HEADER.pack(method, len(folds), len(recipe), len(recipes))
+    yield Method.UNFOLDED, b"".join((sizes, recipes, payload))
 
 
 def _from_unfolded(payload: bytes, base: bytes, size: int) -> bytes:
@@ -204,7 +192,7 @@ def _from_unfolded(payload: bytes, base: bytes, size: int) -> bytes:
     if folds_size + recipe_size > RECIPES_SIZE_MAX:
         raise FormatError(f"a delta has recipes of {folds_size + recipe_size} bytes")
     packed_end = _UNFOLDED_HEADER.size + packed_size
-    recipes = _unpacked(payload[_UNFOLDED_HEADER.size : packed_end], folds_size + recipe_size)
+    recipes = unpacked(payload[_UNFOLDED_HEADER.size : packed_end], folds_size + recipe_size)
     folds, recipe = parse_folds(recipes[:folds_size]), parse_recipe(recipes[folds_size:])
     if (
         folds.unfolded_size > FLAT_BASE_SIZE_MAX
@@ -339,11 +327,11 @@ def _signed(raw: int) -> int:
 def _from_lzma(payload: bytes, base: bytes, size: int) -> bytes:
     if base:
         raise FormatError("a delta that needs no base names one")
-    return _unpacked(payload, size)
+    return unpacked(payload, size)
 
 
 def _framed(plain: bytes) -> bytes:
-    return _PACKED_SIZE.pack(len(plain)) + _packed(plain)
+    return _PACKED_SIZE.pack(len(plain)) + packed(plain)
 
 
 def _unframed(payload: bytes, size: int) -> bytes:
@@ -353,24 +341,7 @@ def _unframed(payload: bytes, size: int) -> bytes:
     (plain_size,) = _PACKED_SIZE.unpack_from(payload)
     if plain_size > 2 * size + 4096:
         raise FormatError(f"a delta opens to {plain_size} bytes to make {size}")
-    return _unpacked(payload[_PACKED_SIZE.size :], plain_size)
-
-
-def _packed(plain: bytes) -> bytes:
-    return lzma.compress(plain, lzma.FORMAT_RAW, filters=_FILTERS)
-
-
-def _unpacked(packed: bytes, size: int) -> bytes:
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
-    try:
-        plain = decoder.decompress(packed, max_length=size)
-        # The end mark may be left when all bytes are out; nothing else may be.
-        surplus = b"" if decoder.eof else decoder.decompress(b"", max_length=1)
-    except (lzma.LZMAError, EOFError) as error:
-        raise FormatError(f"a delta is damaged: {error}") from error
-    if len(plain) != size or surplus or not decoder.eof or decoder.unused_data:
-        raise FormatError(f"a delta does not open to {size} bytes")
-    return plain
+    return unpacked(payload[_PACKED_SIZE.size :], plain_size)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -15,18 +15,29 @@ Source: R. Burns, D. Long, "In-Place Reconstruction of Delta Compressed Files", 
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from console.holes import Span, follow_holes, merged
+from console.holes import Span, cut_move, follow_holes, merged
 from console.script import Batch, File, Move, Part, Saved
 
 BLOCK_SIZE = 4096
 """Room is given and taken in these, on most file systems."""
 
-BATCH_SIZES = tuple(size << 20 for size in (32, 16, 8, 4, 2, 1))
-"""Tried from the largest: each batch costs some waits for the disk, and twice its size in room."""
+BATCH_SIZES = tuple(1 << log for log in range(25, 13, -1))
+"""32 MiB to 16 KiB, tried from the largest: each batch costs some waits for the disk, and up to
+twice its size in room."""
+
+BATCH_COUNT_MAX = 1 << 14
+"""More are not tried: at a few milliseconds each this is a minute or two of waiting."""
+
+STEP_SIZE = 1 << 20
+"""Holes are followed in steps of at most this; no chunk is larger."""
+
+RECORD_SIZE = 32
+"""At most this is added to the journal for each batch, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +64,32 @@ class Arranged:
     written_size: int
 
 
-def arrange(draft: Draft, room: int, batch_sizes: Sequence[int] = BATCH_SIZES) -> Arranged:
-    """Return an arrangement that takes at most ``room`` bytes, or the one that takes least."""
-    best: Arranged | None = None
-    for batch_size in batch_sizes:
+def arrange(
+    draft: Draft,
+    room: int,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    *,
+    size_of: Callable[[Arranged], int] = lambda _: 0,
+) -> Arranged:
+    """Return an arrangement that takes at most ``room`` bytes, or the one that takes least.
+
+    ``size_of`` returns what it takes to write an arrangement down, which counts too. Smaller
+    batches are tried until they take more for that than they save.
+    """
+    best, best_size = None, 0
+    for batch_size in _worth_trying(draft, batch_sizes):
+        is_better = False
         for order in (sweeping, ascending, _holes_of(batch_size)):
-            found = arranged(draft, order(draft.moves), batch_size)
-            if found.peak_size <= room:
+            found = arranged(draft, _cut(draft, order(draft.moves), batch_size), batch_size)
+            if best is not None and found.peak_size >= best_size and found.peak_size > room:
+                continue
+            size = found.peak_size + size_of(found)
+            if size <= room:
                 return found
-            if best is None or found.peak_size < best.peak_size:
-                best = found
+            if best is None or size < best_size:
+                best, best_size, is_better = found, size, True
+        if batch_size < STEP_SIZE and not is_better:
+            break
     assert best is not None
     return best
 
@@ -89,12 +116,14 @@ def arranged(draft: Draft, moves: Sequence[Move], batch_size: int) -> Arranged:
     for number, (first, last) in enumerate(bounds):
         keeper.save_before(number, [move.target for move in moves[first:last]])
     moved = [Move(move.target, tuple(keeper.sources(at))) for at, move in enumerate(moves)]
-    drops = _drops(moved, batch_of, {*draft.stored_sizes, *keeper.saved_files})
+    droppable = {*draft.stored_sizes, *keeper.saved_files}
+    drops, shrinks = _drops(moved, batch_of, droppable), _shrinks(moved, batch_of, droppable)
     batches = tuple(
         Batch(
             moves=tuple(moved[first:last]),
             saved=tuple(keeper.saved[number]),
             drops=tuple(drops.get(number, ())),
+            shrinks=tuple(shrinks.get(number, ())),
         )
         for number, (first, last) in enumerate(bounds)
     )
@@ -225,6 +254,30 @@ class _Keeper:
                 yield reader
 
 
+def _worth_trying(draft: Draft, batch_sizes: Sequence[int]) -> Iterator[int]:
+    moved_size = sum(move.target.size for move in draft.moves)
+    for size in batch_sizes:
+        if size >= STEP_SIZE or moved_size <= size * BATCH_COUNT_MAX:
+            yield size
+
+
+def _cut(draft: Draft, moves: Sequence[Move], size_max: int) -> list[Move]:
+    """Return ``moves`` in pieces of at most so many bytes.
+
+    The last piece comes first where the move goes towards the end of its own file, so that none
+    overwrites what the next one reads; and where a stored chunk is read, so that it can be cut
+    off piece by piece.
+    """
+    found: list[Move] = []
+    for move in moves:
+        target = move.target
+        bounds = [*range(target.offset, target.end, size_max), target.end]
+        pieces = [cut_move(move, *span) for span in itertools.pairwise(bounds)]
+        is_stored = move.sources[0].file in draft.stored_sizes
+        found += reversed(pieces) if is_stored or _moved_right(move) > 0 else pieces
+    return found
+
+
 def _by_target(moves: Sequence[Move]) -> list[list[Move]]:
     found: dict[int, list[Move]] = {}
     for move in moves:
@@ -243,7 +296,7 @@ def _moved_right(move: Move) -> int:
 
 
 def _holes_of(batch_size: int) -> Callable[[Sequence[Move]], list[Move]]:
-    return lambda moves: follow_holes(moves, min(batch_size, 1 << 20))
+    return lambda moves: follow_holes(moves, min(batch_size, STEP_SIZE))
 
 
 def _bounds(moves: Sequence[Move], batch_size: int) -> Iterator[Span]:
@@ -309,16 +362,39 @@ def _drops(
     return found
 
 
+def _shrinks(
+    moves: Sequence[Move], batch_of: Sequence[int], droppable: set[int]
+) -> dict[int, list[Part]]:
+    """Return, by batch, what later ones read of files that it reads more of."""
+    ends: dict[int, int] = {}
+    left: dict[tuple[int, int], int] = {}
+    for at in range(len(moves) - 1, -1, -1):
+        for part in moves[at].sources:
+            end = ends.get(part.file, 0)
+            if part.file in droppable and part.end > end:
+                left.setdefault((batch_of[at], part.file), end)
+                ends[part.file] = part.end
+    found: dict[int, list[Part]] = {}
+    for (batch, file), end in left.items():
+        if end:
+            found.setdefault(batch, []).append(Part(file, 0, end))
+    return found
+
+
 def _peak(draft: Draft, batches: Sequence[Batch]) -> int:
     sizes = {file: rounded(size) for file, size in draft.stored_sizes.items()}
     growth = _Growth(draft.sizes_before)
     held, peak = 0, 0
     for batch in batches:
+        held += RECORD_SIZE
         for saved in batch.saved:
             sizes[saved.file] = rounded(saved.size)
             held += sizes[saved.file]
         held += growth.grow([move.target for move in batch.moves])
         peak = max(peak, held)
+        for part in batch.shrinks:
+            held -= sizes[part.file] - rounded(part.end)
+            sizes[part.file] = rounded(part.end)
         held -= sum(sizes[file] for file in batch.drops)
     return peak
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from console.arranging import Arranged, Draft, arrange
+from console.arranging import Arranged, Draft, arrange, rounded
 from console.chunk_store import stored_name
 from console.inventory import Inventory
 from console.layout import Mask
 from console.placement import Location, Placement, occurrences_of
-from console.script import Check, File, Move, Part, Patched, Script, Take
+from console.script import Check, File, Move, Part, Patched, Script, Take, size_of
 from console.seeds import Rows, first_usable, same_rows
 from console.staging import staged_name
 from manifests.model import Build, EntryKind
@@ -43,18 +43,22 @@ class Found:
 def script_of(new: Build, placement: Placement, here: Here, room: int) -> tuple[Script, Arranged]:
     """Return what a commit does with old files, and what it costs.
 
-    It takes at most ``room`` bytes, or as few as can be.
+    With the script itself it takes at most ``room`` bytes, or as few as can be.
     """
     drafter = _Drafter(new, placement, here)
-    found = arrange(drafter.draft(), room)
-    script = Script(
-        takes=tuple(_takes(placement, here)),
-        patched=tuple(_patched(new, placement)),
-        files=found.files,
-        batches=found.batches,
-        checks=tuple(drafter.checks),
-    )
-    return script, found
+    draft = drafter.draft()
+
+    def written_down(found: Arranged) -> Script:
+        return Script(
+            takes=tuple(_takes(placement, here)),
+            patched=tuple(_patched(new, placement)),
+            files=found.files,
+            batches=found.batches,
+            checks=tuple(drafter.checks),
+        )
+
+    found = arrange(draft, room, size_of=lambda each: rounded(size_of(written_down(each))))
+    return written_down(found), found
 
 
 def _takes(placement: Placement, here: Here) -> Iterator[Take]:

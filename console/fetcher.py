@@ -231,9 +231,14 @@ class Fetcher:
                     continue
                 self._blame(edge, error)
                 tried[edge.url] += 1
-                refusing.add(edge.url)
+                # Other refusals are the platform's trouble, such as keys that differ: they pass.
+                refusing = refusing | {edge.url} if error.is_final else set()
                 if len(refusing) == len(self._edges):
-                    raise
+                    raise LeaseRefused(
+                        f"no edge lets {permit.title} be downloaded; what was done is kept, and"
+                        f" the same command goes on once it is granted. {error}",
+                        is_final=True,
+                    ) from error
                 self._check_patience(key, started, error, patience_s)
             except _EDGE_FAULTS as error:
                 if not (may_lack and isinstance(error, NotFound)):

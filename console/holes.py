@@ -35,6 +35,13 @@ def merged(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
+def cut_move(move: Move, start: int, end: int) -> Move:
+    """Return what of ``move`` becomes ``[start, end)`` of its file, which must be in its target."""
+    parts = [(t, s) for t, s in _pairs(move) if t.offset < end and t.end > start]
+    sources = tuple(_cut_source(t, s, start, end) for t, s in parts)
+    return Move(_span(move.target.file, start, end), sources)
+
+
 class Spans:
     """A set of bytes of one file, as sorted disjoint spans."""
 
@@ -205,11 +212,7 @@ class _Follower:
                 return
             first, last = max(start, move.target.offset), min(end, move.target.end)
             if first < last:
-                parts = [(t, s) for t, s in _pairs(move) if t.offset < last and t.end > first]
-                yield Move(
-                    _span(file, first, last),
-                    tuple(_cut_source(t, s, first, last) for t, s in parts),
-                )
+                yield cut_move(move, first, last)
 
 
 def _pairs(move: Move) -> Iterator[tuple[Part, Part]]:

@@ -48,6 +48,9 @@ class PatchDisk(Protocol):
     def save(self, file: int, parts: Sequence[Part]) -> None:
         """Copy parts, one after another, to a new file: durable and whole, or not there at all."""
 
+    def shrink(self, kept: Iterable[Part]) -> None:
+        """Cut files off behind what is kept of them; those that are gone are skipped."""
+
     def drop(self, files: Iterable[int]) -> None:
         """Remove files; those that are gone are skipped."""
 
@@ -61,7 +64,8 @@ class Progress(Protocol):
 
 def apply_batches(script: Script, disk: PatchDisk, journal: Progress, done: int) -> None:
     """Do all batches but the first ``done``, of which nothing is left to do but removing files."""
-    disk.drop(file for batch in script.batches[:done] for file in batch.drops)
+    for batch in script.batches[:done]:
+        _give_back(batch, disk)
     for number, batch in enumerate(script.batches[done:], start=done):
         for saved in batch.saved:
             if not disk.is_saved(saved.file):
@@ -69,7 +73,7 @@ def apply_batches(script: Script, disk: PatchDisk, journal: Progress, done: int)
         _move(batch, disk)
         disk.sync({move.target.file for move in batch.moves})
         journal.append(Applied(batches=number + 1))
-        disk.drop(batch.drops)
+        _give_back(batch, disk)
 
 
 def carry_out(
@@ -185,6 +189,20 @@ class FolderDisk:
         self._staging.take_in(self._staging, scratch, name)
         self._staging.sync()
 
+    def shrink(self, kept: Iterable[Part]) -> None:
+        """Cut files off behind what is kept of them; those that are gone are skipped."""
+        for part in kept:
+            name = self._files[part.file].path
+            found = self._staging.status(name)
+            if found is None or not stat.S_ISREG(found.st_mode) or found.st_size <= part.end:
+                continue
+            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(name, flags, dir_fd=self._staging.fd)
+            try:
+                os.ftruncate(fd, part.end)
+            finally:
+                os.close(fd)
+
     def drop(self, files: Iterable[int]) -> None:
         """Remove files; those that are gone are skipped."""
         for file in files:
@@ -274,6 +292,12 @@ def _move(batch: Batch, disk: PatchDisk) -> None:
             if content is not None:
                 disk.write(Part(move.target.file, at, source.size), content)
             at += source.size
+
+
+def _give_back(batch: Batch, disk: PatchDisk) -> None:
+    """Free the room of what is not needed once a batch is durable."""
+    disk.shrink(batch.shrinks)
+    disk.drop(batch.drops)
 
 
 def _finish(patched: Patched, staging: Folder) -> None:

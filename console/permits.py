@@ -21,6 +21,11 @@ class LeaseRefused(Denied):
 
     code = "lease-refused"
 
+    def __init__(self, words: str, *, is_final: bool) -> None:
+        """Take whether another lease of this player would be refused too."""
+        super().__init__(words)
+        self.is_final = is_final
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -65,7 +70,10 @@ async def refuse_refusal(reply: HttpReply) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         problem = _Problem()
     words = problem.detail[:500] or "without saying why"
-    raise LeaseRefused(f"{reply.url}: answered {reply.status} {problem.code[:60]}: {words}")
+    raise LeaseRefused(
+        f"{reply.url}: answered {reply.status} {problem.code[:60]}: {words}",
+        is_final=reply.status == 403,
+    )
 
 
 class _Problem(msgspec.Struct, frozen=True):

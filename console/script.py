@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import msgspec
 
+from chunks import codec
 from console.durable import read_whole, write_whole
 from console.journal import frame, unframe
 from console.safe_paths import Folder
+from kit.errors import FormatError
 
 SCRIPT = "script"
 SCRIPT_SIZE_MAX = 1 << 30
 """Some fifty bytes for each piece that is moved: this is a build of terabytes."""
+
+COMPRESSION_LEVEL = 9
+"""Pieces follow each other, so a script packs to a fifth, and where there is little room it lies
+beside what is moved."""
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
@@ -83,6 +89,8 @@ class Batch(_Row, frozen=True):
     saved: tuple[Saved, ...] = ()
     drops: tuple[int, ...] = ()
     """Files that nobody needs once the batch is durable."""
+    shrinks: tuple[Part, ...] = ()
+    """What is still needed then of files that more was needed of; the rest is cut off."""
 
 
 class Saved(_Row, frozen=True):
@@ -117,13 +125,13 @@ class Script(_Row, frozen=True):
 
 
 def size_of(script: Script) -> int:
-    """Return how many bytes a script takes in its file, or a few less."""
-    return len(msgspec.msgpack.encode(script))
+    """Return how many bytes a script has in its file."""
+    return len(_packed(script))
 
 
 def write_script(staging: Folder, script: Script) -> None:
     """Keep a script in a staging folder; durable when this returns."""
-    write_whole(staging, SCRIPT, frame(msgspec.msgpack.encode(script)))
+    write_whole(staging, SCRIPT, _packed(script))
 
 
 def read_script(staging: Folder) -> Script | None:
@@ -131,6 +139,12 @@ def read_script(staging: Folder) -> Script | None:
     content = read_whole(staging, SCRIPT, size_max=SCRIPT_SIZE_MAX)
     payload = None if content is None else unframe(content)
     try:
-        return None if payload is None else msgspec.msgpack.decode(payload, type=Script)
-    except msgspec.DecodeError:
+        if payload is None:
+            return None
+        return msgspec.msgpack.decode(codec.open_frame(payload, SCRIPT_SIZE_MAX), type=Script)
+    except (msgspec.DecodeError, FormatError):
         return None
+
+
+def _packed(script: Script) -> bytes:
+    return frame(codec.compress(msgspec.msgpack.encode(script), COMPRESSION_LEVEL))

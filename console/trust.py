@@ -59,6 +59,10 @@ T = TypeVar("T")
 ROOT_SIZE_MAX = 512_000
 """The library's own bound for a root."""
 
+LAG_PAUSES_S = (0.2, 0.8)
+"""What vouches may be cached for longer than the head that needs it. Asking for it makes a cache
+fetch it anew, so a moment later it is there."""
+
 
 class TrustedHeads:
     """Heads of one title folder that are vouched for. Belongs to one call of the console."""
@@ -94,7 +98,7 @@ class TrustedHeads:
                 return await self._head(title, channel)
         except TimeoutError as error:
             raise Unavailable(
-                f"{title}/{channel}: what vouches for it did not come within {within_s:.0f} s"
+                f"{title}/{channel}: what vouches for it did not come within {within_s:g} s"
             ) from error
 
     async def _head(self, title: TitleId, channel: Channel) -> Head:
@@ -105,7 +109,17 @@ class TrustedHeads:
             head = await self._plain_head(title, channel)
             if head.release.counter <= known.counter:
                 return await self._settled(head, known)
+            return await self._settled(*await self._caught_up(visit, head.release.counter))
         return await self._settled(*await self._offered(visit))
+
+    async def _caught_up(self, visit: Visit, counter: int) -> tuple[Head, Claim]:
+        """Return what is offered, of release ``counter`` if that is vouched for soon."""
+        for pause_s in LAG_PAUSES_S:
+            head, claim = await self._offered(visit)
+            if claim.counter >= counter:
+                return head, claim
+            await asyncio.sleep(pause_s)
+        return await self._offered(visit)
 
     def _visit(self, title: TitleId, channel: Channel) -> Visit:
         anchor = read_trusted_root(self._settings.trust.root)
@@ -133,7 +147,7 @@ class TrustedHeads:
         try:
             return await self._from_edges(key, BUNDLE_SIZE_MAX, accept, may_lack=True)
         except NotFound as error:
-            log.info("trust.no_bundle", title=title, channel=channel, error=str(error))
+            log.debug("trust.no_bundle", title=title, channel=channel, error=str(error))
         head = await self._plain_head(title, channel)
         return head, await self._verified(visit, {})
 
@@ -163,7 +177,7 @@ class TrustedHeads:
         """
         if is_vouched_for(head.release, claim):
             return head
-        log.warning("head.not_as_signed", title=head.title, channel=head.channel)
+        log.info("head.not_as_signed", title=head.title, channel=head.channel)
 
         async def accept(body: bytearray) -> Release:
             release = parse_release(body, head.title, claim.counter)
@@ -229,7 +243,7 @@ class Visit:
                 source = AtHand({timestamp: documents[timestamp]})
                 return self._claim(self._client(Path(scratch), source))
         except Untrusted as error:
-            log.info("trust.not_known", title=self.title, reason=str(error))
+            log.debug("trust.not_known", title=self.title, reason=str(error))
             return None
 
     def verified(self, source: Source) -> Claim:

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from console.arranging import rounded
 from console.chunk_store import good_chunks, stored_chunks, unwanted_chunks
 from console.cloning import Clones, can_clone
 from console.drafting import Found, Here, script_of, unproved
@@ -19,7 +20,6 @@ from console.placement import (
     Mode,
     Placement,
     large_installed,
-    occurrences_of,
     placement_of,
 )
 from console.planner import Changes, Plan, Work, plan_work
@@ -34,11 +34,15 @@ from kit.errors import OutOfSpace
 from manifests.delta_plan import Patches, Stones, no_patches
 from manifests.model import U32, Build
 
-RECORDS_SIZE = 64 << 10
-"""Room for the journal and the record of what is installed while files are patched."""
+RECORDS_SIZE = 24 << 10
+"""Blocks that the journal, the record of what is installed and folders grow by, beside what rows
+and entries add to them."""
 
-SCRIPT_ROW_SIZE = 128
-"""What a chunk that is moved takes in a script, about."""
+CHECKPOINT_ROW_SIZE = 32
+"""At most this is added to the journal for a row that is stored: a checkpoint of its own."""
+
+STAMP_SIZE = 16
+"""What an entry takes in the record of what is installed."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class _Try:
     unwanted: tuple[str, ...]
     free: int
     """Bytes, once what is unwanted is gone."""
+    script_room: int
+    """What its script and carrying it out are to take, in bytes; 0 if it needs none."""
 
     @property
     def size(self) -> int:
@@ -84,6 +90,8 @@ class Ways:
     choose_deltas: Callable[[Sequence[int], Stones], Patches] = no_patches
     """Returns the deltas that bring some of the rows it is given, by such stepping stones."""
     _needs: dict[Mode, int] = field(default_factory=dict)
+    _script_room: int = 0
+    """What was planned with: with more there would be another script, that writes other bytes."""
 
     def choose(
         self, top: Folder, staging: Folder, seeds: Sequence[Seed], first_size: int
@@ -105,6 +113,7 @@ class Ways:
             if each.fits:
                 break
         assert best is not None
+        self._script_room = best.script_room
         for name in best.unwanted:
             staging.remove_file(name)
         return best.work, best.done
@@ -142,9 +151,9 @@ class Ways:
         stored = stored_chunks(staging, self.build.chunks)
         proved = self._proved(top, placement, stored)
         here = Here(self.inventory, stored, self._found(top, placement))
-        room = free_size(staging) - RECORDS_SIZE
-        script, cost = script_of(self.build, proved, here, room - _script_room(self.build, proved))
-        needed = cost.peak_size + size_of(script)
+        room = free_size(staging) - _records_size(self.build, 0)
+        script, cost = script_of(self.build, proved, here, min(room, self._script_room))
+        needed = cost.peak_size + rounded(size_of(script))
         if needed > room:
             raise OutOfSpace(
                 f"{needed} bytes are needed to patch files in place and {room} are free;"
@@ -201,8 +210,8 @@ class Ways:
             first_size=first_size,
             choose=lambda rows: self.choose_deltas(rows, stones),
         )
-        work = self._with_patching(work, way.done, top, staging, free=free)
-        return _Try(work, way.done, unwanted, free)
+        work, script_room = self._with_patching(work, way.done, top, staging, free=free)
+        return _Try(work, way.done, unwanted, free, script_room)
 
     def _placements(self, top: Folder, staging: Folder) -> Iterator[Placement]:
         """Yield what each mode comes to; one that comes to nothing is an overlay."""
@@ -237,10 +246,11 @@ class Ways:
 
     def _with_patching(
         self, work: Work, done: Mask, top: Folder, staging: Folder, *, free: int
-    ) -> Work:
+    ) -> tuple[Work, int]:
+        """Return ``work`` with what patching comes to, and how much of its room that takes."""
         placement = work.placement
         if not placement.patched:
-            return work
+            return work, 0
         assert self.inventory is not None
         stored = stored_chunks(staging, self.build.chunks)
         to_store = np.zeros(len(done), np.bool_)
@@ -248,12 +258,12 @@ class Ways:
         to_store[work.here] = False
         stored |= to_store & ~done
         here = Here(self.inventory, stored, self._found(top, placement))
-        room = (
-            free - work.plan.peak_extra_bytes - RECORDS_SIZE - _script_room(self.build, placement)
-        )
+        records_size = _records_size(self.build, int((to_store & ~done).sum()))
+        room = free - work.plan.peak_extra_bytes - records_size
         script, cost = script_of(self.build, placement, here, room)
-        peak_size = cost.peak_size + size_of(script) + RECORDS_SIZE
-        return replace(work, plan=work.plan.with_patching(cost.written_size, peak_size))
+        script_room = cost.peak_size + rounded(size_of(script))
+        plan = work.plan.with_patching(cost.written_size, script_room + records_size)
+        return replace(work, plan=plan), script_room
 
     def _found(self, top: Folder, placement: Placement) -> dict[Location, Found]:
         assert self.inventory is not None
@@ -307,10 +317,7 @@ class Ways:
         return replace(placement, kept=kept)
 
 
-def _script_room(build: Build, placement: Placement) -> int:
-    """Return roughly what a script takes before it is known."""
-    moved = sum(
-        int((placement.kept[at[0]][slice(*occurrences_of(build, at))] < 0).sum())
-        for at in placement.patched
-    )
-    return SCRIPT_ROW_SIZE * moved
+def _records_size(build: Build, row_count: int) -> int:
+    """Return what records take, at most, while so many rows are stored and files are patched."""
+    entry_count = sum(len(shard.entries) for shard in build.shards)
+    return RECORDS_SIZE + CHECKPOINT_ROW_SIZE * row_count + STAMP_SIZE * entry_count

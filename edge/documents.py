@@ -20,6 +20,7 @@ from typing import TypeAlias
 import aiofiles
 import aiofiles.os
 import msgspec
+from msgspec.structs import replace
 
 from chunks.chunk_id import digest_of
 from edge.upstreams import Upstreams
@@ -162,9 +163,24 @@ class Documents:
             if path in self._known:
                 self._drop(path)
             raise
+        earlier = self._known.get(path)
         self._save_behind(path)
         self._put(document)
+        if isinstance(address, HeadAddress) and (
+            earlier is None or earlier.digest != document.digest
+        ):
+            self._outdate(TrustBundleAddress(address.title, address.channel))
         return document
+
+    def _outdate(self, address: TrustBundleAddress) -> None:
+        """Ask for a bundle before it is sent again: it holds a head that is not the newest.
+
+        It stays for when no upstream answers.
+        """
+        known = self._known.get(address.path)
+        if known is not None:
+            old_s = self._clock.now() - 2 * self._head_fresh_s
+            self._put(replace(known, fetched_at=min(known.fetched_at, old_s)))
 
     async def _take(self, reply: HttpReply, address: DocumentAddress) -> Document:
         """Read an answer whose entity tag must be its digest, as on every node."""

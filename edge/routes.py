@@ -182,8 +182,7 @@ class _Edge:
             ):
                 return await self._document(request, address)
             case ManifestAddress():
-                title = address.title
-                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX, owner=title)
+                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX, owner=address.title)
                 return await self._whole(request, address, blob)
             case SliceListAddress():
                 return await self._whole(request, address, _slice_list_blob(address))

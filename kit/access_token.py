@@ -2,7 +2,7 @@
 
 Only the one shape that we issue is read::
 
-    COSE_Mac0 (tag 17) [ {alg: HMAC 256/256}, {kid}, claims, tag of 32 bytes ]
+    CWT (tag 61) COSE_Mac0 (tag 17) [ {alg: HMAC 256/256}, {kid}, claims, tag of 32 bytes ]
 
 in base64url without padding. The frame around the claims is taken apart by hand: what is not
 authentic never reaches a CBOR decoder, so nesting, sizes and duplicate keys are no concern.
@@ -42,7 +42,8 @@ EPOCH = -65537
 """A claim of our own, from the range for private use (RFC 8392, section 9.1)."""
 
 _PROTECTED = b"\xa1\x01\x05"  # {1 (alg): 5 (HMAC 256/256)}
-_BEGIN = b"\xd1\x84\x43" + _PROTECTED + b"\xa1\x04"  # tag 17, array of 4, protected; {4 (kid):
+# Tags 61 (CWT) and 17 (MAC0), an array of 4, protected; {4 (kid):
+_BEGIN = b"\xd8\x3d\xd1\x84\x43" + _PROTECTED + b"\xa1\x04"
 _TAG_HEAD = b"\x58\x20"
 _MAC_STRUCTURE = b"\x84\x64MAC0\x43" + _PROTECTED + b"\x40"
 _TAG_SIZE = 32

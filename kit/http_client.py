@@ -9,12 +9,16 @@ from types import TracebackType
 import aiohttp
 
 from kit import trace
+from kit.buffers import Buffer
 from kit.errors import IntegrityError, NotFound, Unavailable
 from kit.http_semantics import content_range
 from kit.http_settings import ClientSettings
 
 READ_BUFFER_SIZE = 1 << 20
 """aiohttp stops reading the socket at twice this; its own 64 KiB would stall every slice often."""
+
+WRITE_SIZE = 256 << 10
+"""Handed to the socket at a time."""
 
 
 class HttpReply:
@@ -184,6 +188,41 @@ class HttpClient:
             return await self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False
             )
+
+    @asynccontextmanager
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Buffer | None = None,
+    ) -> AsyncIterator[HttpReply]:
+        """Ask for anything but plain content; ``body`` must not change until the block is left.
+
+        Raises:
+            Unavailable: No answer: the message names the URL and what went wrong.
+        """
+        assert self._session is not None, "use as an async context manager"
+        asked = dict(headers or {})
+        here = trace.current.get()
+        if here is not None:
+            asked["traceparent"] = here.header
+        content = None if body is None else _in_pieces(memoryview(body).cast("B"))
+        if body is not None:
+            asked["Content-Length"] = str(memoryview(body).nbytes)
+        with _naming(url):
+            response = await self._session.request(
+                method, url, headers=asked, data=content, allow_redirects=False
+            )
+        async with response:
+            yield HttpReply(response, None)
+
+
+async def _in_pieces(body: memoryview) -> AsyncIterator[memoryview]:
+    """Yield ``body`` so that neither a copy of all of it is made nor the loop is held up."""
+    for at in range(0, len(body), WRITE_SIZE):
+        yield body[at : at + WRITE_SIZE]
 
 
 @contextmanager

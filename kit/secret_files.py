@@ -19,18 +19,20 @@ SECRET_SIZE_MAX = 1 << 20
 
 LOCK_NAME = ".lock"
 
+KEYS_SETTING = "keys.dir"
 
-def write_secret(path: Path, data: bytes) -> None:
+
+def write_secret(path: Path, data: bytes, *, setting: str = KEYS_SETTING) -> None:
     """Store ``data`` as ``path`` for its owner alone, replacing what is there; durable.
 
-    Its folder is made, for its owner alone, if there is none.
+    Its folder is made, for its owner alone, if there is none; ``setting`` names it in errors.
 
     Raises:
         OutOfSpace: The disk is full; what was there is there still.
         Denied: This user may not write there.
         SettingsError: The path is impossible.
     """
-    with _errors_named(path):
+    with _errors_named(path, setting):
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
         temporary.unlink(missing_ok=True)
@@ -78,9 +80,9 @@ def open_to_others(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def folder_locked(folder: Path) -> Iterator[None]:
+def folder_locked(folder: Path, *, setting: str = KEYS_SETTING) -> Iterator[None]:
     """Keep other processes of this machine out of ``folder``; waits for them, blocks the thread."""
-    with _errors_named(folder):
+    with _errors_named(folder, setting):
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
@@ -99,12 +101,12 @@ def _fsync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _errors_named(path: Path) -> Iterator[None]:
+def _errors_named(path: Path, setting: str = KEYS_SETTING) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, PlayheadError):
         raise
     except OSError as error:
-        advice = "choose another folder by the setting keys.dir"
+        advice = f"choose another folder by the setting {setting}"
         found = disk_error(error, path, when_full="free some space there", when_denied=advice)
         raise found or SettingsError(f"{path}: {error.strerror}; {advice}") from error

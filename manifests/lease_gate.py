@@ -34,6 +34,10 @@ REVOCATION_KEPT_S = LIFETIME_S + 2 * SKEW_S
 """After this no lease that a revocation ended can be valid anywhere."""
 
 
+FORGET_EVERY_S = 60
+"""Looking through all that are remembered takes milliseconds when they are many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """All leases of ``subject`` for ``title`` below ``epoch`` are over."""
@@ -64,6 +68,7 @@ class Gate:
         self._remembered: OrderedDict[str, Lease] = OrderedDict()
         self._remembered_max = remembered_max
         self._revoked: dict[tuple[Subject, TitleId], int] = {}
+        self._forget_at = 0.0
 
     @property
     def remembered_count(self) -> int:
@@ -86,7 +91,8 @@ class Gate:
         for each in revocations:
             key = (each.subject, each.title)
             self._revoked[key] = max(each.epoch, self._revoked.get(key, 0))
-        self._forget_old()
+        if self._clock.now() >= self._forget_at:
+            self._forget_old()
 
     def check(self, token: str | None, title: TitleId) -> Lease:
         """Return the lease that allows to read content of ``title`` now.
@@ -125,6 +131,8 @@ class Gate:
         lease = self._remembered.get(token)
         if lease is None:
             lease = self._remember(token, decode_lease(token, self._keys))
+        else:
+            self._remembered.move_to_end(token)
         if self._clock.now() >= lease.expires_at + SKEW_S:
             raise LeaseExpired(f"{what}: the lease ended at {lease.expires_at}; get a new one")
         return lease
@@ -136,5 +144,7 @@ class Gate:
         return lease
 
     def _forget_old(self) -> None:
-        kept_from = (self._clock.now() - REVOCATION_KEPT_S) * 1e3
+        now_s = self._clock.now()
+        self._forget_at = now_s + FORGET_EVERY_S
+        kept_from = (now_s - REVOCATION_KEPT_S) * 1e3
         self._revoked = {key: at for key, at in self._revoked.items() if at >= kept_from}

@@ -11,7 +11,8 @@ TitleId = NewType("TitleId", str)
 Channel = NewType("Channel", str)
 Version = NewType("Version", str)
 
-TITLE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?\Z"
+TITLE_NAME = r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?"
+TITLE_PATTERN = rf"^{TITLE_NAME}\Z"
 GROUP_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z"
 VERSION_PATTERN = r"^[0-9A-Za-z][0-9A-Za-z._+-]{0,63}\Z"
 

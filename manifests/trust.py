@@ -70,7 +70,7 @@ def check_clock(now_s: float, verified_s: float) -> None:
 
 
 def moment(now_s: float, timestamp_expires: datetime) -> float:
-    """Return what step 1 may hold against a later clock.
+    """Return what step 1 may hold against a clock from now on.
 
     The earlier of what the clock says and when the timestamp was signed: a clock that was ahead
     must not lock its console out once it is right again.

@@ -38,7 +38,7 @@ from tuf.api.metadata import (
 
 from kit.errors import Conflict
 from manifests.documents import Release, encode
-from manifests.names import Channel, TitleId
+from manifests.names import Channel, TitleId, title_id
 from manifests.trust_expiry import expiry_of
 from manifests.trust_roles import (
     BIN_PREFIX,
@@ -52,6 +52,7 @@ from manifests.trust_roles import (
     PublisherId,
     build_path,
     head_path,
+    publisher_id,
     publisher_role,
     shard_paths,
     shard_role,
@@ -128,9 +129,14 @@ def shard_with(
     titles: Iterable[TitleId],
     now_s: float,
 ) -> Targets:
-    """Return the publisher's shard, in which it has exactly these keys and these titles."""
-    name = publisher_role(publisher)
-    paths = [title_paths(publisher, title) for title in sorted(set(titles))]
+    """Return the publisher's shard, in which it has exactly these keys and these titles.
+
+    Raises:
+        InvalidInput: A publisher or title is called what none may be.
+    """
+    name = publisher_role(publisher_id(publisher))
+    # A name that is none could be a pattern of others' paths.
+    paths = [title_paths(publisher, title_id(title)) for title in sorted(set(titles))]
     role = DelegatedRole(name, _ids(keys), keys.threshold, True, paths)
     return _shard(before, shard_role(publisher), {name: role}, keys.keys, now_s)
 

@@ -18,7 +18,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Root, TargetFile, Targets
 
 from kit.clock import Clock
-from kit.concurrency import to_its_end
+from kit.concurrency import for_each, to_its_end
 from kit.errors import Conflict, Denied, FormatError, IntegrityError, NotFound
 from kit.object_storage import ObjectStorage
 from manifests.documents import DOCUMENT_SIZE_MAX, Release, encode
@@ -31,11 +31,8 @@ from manifests.trust_metadata import (
     build_target,
     head_target,
     publishers_of,
-    release_with,
     role_keys,
     shard_with,
-    snapshot_with,
-    timestamp_with,
     titles_of,
     vouched,
 )
@@ -44,7 +41,6 @@ from manifests.trust_roles import (
     RELEASE,
     ROOT,
     SNAPSHOT,
-    TARGETS,
     TIMESTAMP,
     PublisherId,
     head_path,
@@ -52,6 +48,7 @@ from manifests.trust_roles import (
     shard_role,
     shard_roles,
 )
+from origin.beginning import Beginning
 from origin.doubt import find_doubt
 from origin.draft import Draft, is_named
 from origin.group_commit import GroupCommit, HeldLock, NewLock, NewSigners
@@ -59,6 +56,9 @@ from origin.installation import Installation, check_next_root
 from origin.submission import check_title, submitted
 from origin.trust_reader import State, TrustReader
 from origin.trust_sweep import sweep_trust
+
+READS_AT_ONCE = 16
+"""Shards are a few kB: sixteen make 128 of them eight round trips to S3."""
 
 
 class Registry:
@@ -96,11 +96,15 @@ class Registry:
         Raises:
             NotFound: It is enrolled for nobody.
         """
-        state = await self._reader.state()
-        found = await self._publisher_of(state, title)
+        found = await owner_of(self._draft(await self._reader.state()), title)
         if found is None:
             raise NotFound(f"title {title} is enrolled for no publisher")
         return found
+
+    async def is_enrolled(self, title: TitleId, publisher: PublisherId) -> bool:
+        """Tell whether the title is this publisher's; reads one shard."""
+        shard = await self.said(shard_role(publisher))
+        return shard is not None and title in titles_of(shard, publisher)
 
     async def publisher_metadata(self, publisher: PublisherId) -> bytes | None:
         """Return what the publisher signed last, to sign the next version on top of.
@@ -167,11 +171,13 @@ class Registry:
         Raises:
             Conflict: There is one whose first root is another.
         """
-        if await self._is_begun():
+        beginning = Beginning(self._storage, self._anchor, targets, bin_bits)
+        if await beginning.is_done():
             return
         async with self._commits.alone() as lock:
-            if not await self._is_begun():
-                await self._begin(lock, targets, bin_bits)
+            if not await beginning.is_done():
+                online = await asyncio.to_thread(self._online)
+                await beginning.make(online, lock.check_held, self._clock.now())
 
     async def enrol(
         self,
@@ -190,7 +196,7 @@ class Registry:
 
         async def change(draft: Draft) -> None:
             for title in added:
-                owner = await self._publisher_of(draft.state, title, draft)
+                owner = await owner_of(draft, title)
                 if owner not in (None, publisher):
                     raise Conflict(f"title {title} is enrolled for publisher {owner}")
             role = shard_role(publisher)
@@ -361,53 +367,6 @@ class Registry:
         online = await asyncio.to_thread(self._online)
         await draft.store(self._storage, online, lock.check_held)
 
-    async def _is_begun(self) -> bool:
-        root = parse(self._anchor, Root, ROOT).signed
-        try:
-            if await self._reader.document(ROOT, root.version) != self._anchor:
-                raise Conflict(
-                    f"{trust_key(ROOT, root.version)} is another root than the one trusted here: "
-                    "what is stored there is vouched for by other keys"
-                )
-            await self._storage.stat(trust_key(TIMESTAMP))
-        except NotFound:
-            return False
-        return True
-
-    async def _begin(self, lock: HeldLock, targets: bytes, bin_bits: int) -> None:
-        now_s = self._clock.now()
-        root = parse(self._anchor, Root, ROOT)
-        said = parse(targets, Targets, TARGETS)
-        check_signed(TARGETS, said, root.signed)
-        release = release_with(None, role_keys(said.signed, RELEASE), now_s, bin_bits=bin_bits)
-        snapshot = snapshot_with(None, {TARGETS: 1, RELEASE: 1}, now_s)
-        timestamp = timestamp_with(None, 1, now_s)
-        online = await asyncio.to_thread(self._online)
-        await self._storage.put(trust_key(ROOT, root.signed.version), self._anchor)
-        await self._storage.put(trust_key(TARGETS, 1), targets)
-        for role, signed in ((RELEASE, release), (SNAPSHOT, snapshot)):
-            document = await asyncio.to_thread(sign, signed, online[role])
-            await self._storage.put(trust_key(role, 1), document)
-        document = await asyncio.to_thread(sign, timestamp, online[TIMESTAMP])
-        await lock.check_held()
-        await self._storage.put(trust_key(TIMESTAMP), document)
-
-    async def _publisher_of(
-        self, state: State, title: TitleId, draft: Draft | None = None
-    ) -> PublisherId | None:
-        for role in shard_roles():
-            shard = (
-                await self._reader.delegated(state, role)
-                if draft is None
-                else await draft.said(role)
-            )
-            if shard is None:
-                continue
-            for publisher in publishers_of(shard):
-                if title in titles_of(shard, publisher):
-                    return publisher
-        return None
-
     async def _check_stored(self, release: Release) -> None:
         key = release_key(release.title, release.counter)
         if await self._storage.get(key, size_max=DOCUMENT_SIZE_MAX) != encode(release):
@@ -453,3 +412,13 @@ async def due_roles(draft: Draft) -> list[str]:
             if said is not None and is_due(role, said, draft.now_s):
                 due.append(role)
     return due
+
+
+async def owner_of(draft: Draft, title: TitleId) -> PublisherId | None:
+    """Return the publisher that a title is enrolled for; reads every shard that says anything."""
+    shards = await for_each(shard_roles(), draft.said, at_once=READS_AT_ONCE)
+    for shard in shards:
+        for publisher in [] if shard is None else publishers_of(shard):
+            if shard is not None and title in titles_of(shard, publisher):
+                return publisher
+    return None

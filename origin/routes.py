@@ -59,10 +59,7 @@ def bind(
     guard: Guard,
     clock: Clock | None = None,
 ) -> None:
-    """Serve what ``reader`` holds under ``/t/`` and ``/trust/``; content to whom ``guard`` lets in.
-
-    ``clock`` says how old a trust bundle is.
-    """
+    """Serve what ``reader`` holds, content to whom ``guard`` lets in."""
     origin = _Origin(reader, settings, guard, clock or SystemClock())
     binder.lifetime(origin.open)
     binder.routes(web.get("/t/{path:.*}", origin.serve), web.get("/trust/{path:.*}", origin.serve))

@@ -1,6 +1,7 @@
 """What a publisher hands in when it vouches for a release, and the rules it must keep.
 
-Numbers are those of ``docs/format/trust.md``, "What the platform accepts".
+Numbers are those of ``docs/operating/keys.md``, "What the platform accepts"; 6 and 7 are in
+``registry.py``.
 
 1. The title is the publisher's, and enough of the keys that its shard gives it signed.
 2. It is the publisher's own role (bound), in exactly the next version.

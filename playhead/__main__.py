@@ -13,13 +13,17 @@ from playhead.cli.terminal import reports_errors
 from playhead.settings import Settings
 
 COMMANDS = {
+    "audit": "playhead.cli.operators:audit",
     "deltas": "playhead.cli.deltas:deltas",
     "demo": "playhead.cli.demo:demo",
     "explain": "playhead.cli.explain:explain",
     "install": "playhead.cli.player:install",
     "keys": "playhead.cli.keys:keys",
     "leases": "playhead.cli.leases:leases",
+    "login": "playhead.cli.access:login",
+    "logout": "playhead.cli.access:logout",
     "promote": "playhead.cli.publisher:promote",
+    "publishers": "playhead.cli.operators:publishers",
     "push": "playhead.cli.publisher:push",
     "releases": "playhead.cli.publisher:releases",
     "repair": "playhead.cli.player:repair",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import SystemRandom
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from kit.http_client import HttpClient
 from kit.object_storage import ObjectStorage
+from kit.object_storage.direct import Presigner
 from kit.object_storage.local import LocalStorage
+from kit.object_storage.remote import Credentials, RemoteStorage
 from kit.object_storage.wrappers import Retrying
 from playhead.settings import Settings
 
@@ -20,6 +23,11 @@ class Backend(ObjectStorage, Protocol):
         """Let go of them."""
 
 
+@runtime_checkable
+class DirectBackend(Backend, Presigner, Protocol):
+    """One that can be put to directly."""
+
+
 def backend(settings: Settings) -> Backend:
     """Return the bare storage that the settings name; whoever takes it closes it."""
     if settings.storage.s3 is None:
@@ -28,6 +36,16 @@ def backend(settings: Settings) -> Backend:
     from kit.object_storage.s3 import S3Storage  # noqa: PLC0415
 
     return S3Storage(settings.storage.s3)
+
+
+def presigner(base: Backend) -> Presigner | None:
+    """Return ``base`` if it can be put to directly; a directory cannot."""
+    return base if isinstance(base, DirectBackend) else None
+
+
+def remote_storage(url: str, client: HttpClient, credentials: Credentials) -> RemoteStorage:
+    """Return the storage behind an origin's publishing API."""
+    return RemoteStorage(url, client, credentials)
 
 
 def with_retries(base: ObjectStorage, settings: Settings) -> ObjectStorage:

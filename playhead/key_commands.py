@@ -72,6 +72,11 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
         NotFound: There are no keys here, or no repository.
     """
     folder, clock = key_folder(settings), SystemClock()
+    if not await asyncio.to_thread(lambda: folder.is_made):
+        raise NotFound(
+            f"there are no keys in {folder.path}: `playhead keys init` makes them, as does the "
+            "first push"
+        )
     anchor = await asyncio.to_thread(folder.root)
     async with object_storage(settings) as storage:
         if not await is_begun(storage):

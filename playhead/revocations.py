@@ -8,8 +8,9 @@ known stays refused, and leases end by themselves: readers go on, no lease lasts
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from random import SystemRandom
 from typing import Protocol
 
@@ -26,7 +27,7 @@ from kit.telemetry import get_logger
 from kit.units import Seconds
 from manifests.lease import HEADER
 from manifests.lease_gate import Gate
-from manifests.revocation_feed import CURRENT, PATH, revocations_in
+from manifests.revocation_feed import BATCH_MAX, CURRENT, PATH, Revoked, revocations_in
 from playhead.gatekeeping import Gatekeeper
 from playhead.settings import Settings
 from services.entitlement.ledger_file import LedgerFile, Stamp
@@ -108,7 +109,7 @@ class FromFile:
                 seen = await asyncio.to_thread(self._file.stamp)
                 if seen != stamp:
                     ledger = await asyncio.to_thread(self._file.read)
-                    gate.use_revocations(each.revocation for each in ledger.revoked)
+                    await _tell(gate, ledger.revoked)
                     stamp = seen
                 self._heard_at, said = self._clock.monotonic(), ""
                 known.set()
@@ -117,6 +118,14 @@ class FromFile:
                     said = str(error)
                     log.warning("ledger.unreadable", code=error.code, detail=said)
             await asyncio.sleep(self._look_every_s)
+
+
+async def _tell(gate: Gate, revoked: Sequence[Revoked]) -> None:
+    """Tell all, the newest first, and let others go on in between."""
+    left = reversed(revoked)
+    while batch := list(islice(left, BATCH_MAX)):
+        gate.use_revocations(each.revocation for each in batch)
+        await asyncio.sleep(0)
 
 
 class FromService:

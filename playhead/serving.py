@@ -16,7 +16,7 @@ from kit.clock import Clock, SystemClock
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
-from playhead import compose, trust
+from playhead import compose, publishing_service, trust
 from playhead.gatekeeping import Gatekeeper, lease_keys
 from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
 from playhead.revocations import follow_revocations, ledger_file
@@ -32,6 +32,10 @@ def serve(names: Iterable[str], settings: Settings) -> None:
         SettingsError: An address cannot be listened on.
     """
     chosen = set(names)
+    if "entitlement" in chosen:
+        # What is revoked is on this machine, and told from here only once all roles are up.
+        leases = msgspec.structs.replace(settings.leases, feed="")
+        settings = msgspec.structs.replace(settings, leases=leases)
     # In the order of ROLES: an edge is drained before the origin it may fetch from.
     service.run([bind(settings) for name, bind in ROLES.items() if name in chosen])
 
@@ -45,6 +49,7 @@ def _origin(settings: Settings) -> Binder:
     clock = SystemClock()
     gatekeeper = _gatekeeper(binder, settings, clock)
     origin.routes.bind(binder, measured, settings.origin, gatekeeper)
+    publishing_service.bind(binder, settings, measured, compose.presigner(base))
     renewal = Renewal(
         partial(trust.registry_for_renewal, settings, measured),
         clock=SystemClock(),

@@ -6,14 +6,18 @@ from pathlib import Path
 
 from console.settings import ConsoleSettings
 from edge.settings import EdgeSettings
+from kit.http_settings import ClientSettings
 from kit.object_storage.s3_settings import S3Settings
 from kit.object_storage.wrappers import RetrySettings
 from kit.settings import Group
 from kit.storage_lock import LockSettings
+from kit.units import Seconds
+from origin.publishing.settings import PublishingSettings
 from origin.settings import OriginSettings
 from packager.patches import DeltaSettings
 from packager.sweep import SweepSettings
 from playhead.key_settings import KeysSettings
+from services.accounts.settings import AccountsSettings
 from services.entitlement.settings import EntitlementSettings
 
 
@@ -44,6 +48,12 @@ class PackagerSettings(Group, frozen=True):
     lock: LockSettings = LockSettings()
     sweep: SweepSettings = SweepSettings()
     deltas: DeltaSettings = DeltaSettings()
+    origin: str = ""
+    """Base URL of the origin to publish to. Empty: the one that `playhead login` remembered below
+    ``data``, or if there is none, straight into this machine's storage."""
+    credentials_dir: Path = Path("~/.config/playhead")
+    """Folder, for its owner alone, for what `playhead login` brings: keys and tokens, by origin."""
+    http: ClientSettings = ClientSettings(stall_after=Seconds(120))
 
 
 class Settings(Group, frozen=True):
@@ -61,3 +71,5 @@ class Settings(Group, frozen=True):
     origin: OriginSettings = OriginSettings()
     edge: EdgeSettings = EdgeSettings()
     entitlement: EntitlementSettings = EntitlementSettings()
+    publishing: PublishingSettings = PublishingSettings()
+    accounts: AccountsSettings = AccountsSettings()

@@ -145,10 +145,14 @@ class LocalVoucher:
         return await registry_of(self._folder, self._storage, anchor).doubt(release, channel)
 
     async def _publisher_of(self, registry: Registry, title: TitleId) -> PublisherId:
+        ring = await asyncio.to_thread(self._folder.keyring)
+        for name in ring.publishers:
+            if await registry.is_enrolled(title, PublisherId(name)):
+                return PublisherId(name)
         try:
             return await registry.publisher_of(title)
         except NotFound:
-            ring = await asyncio.to_thread(self._folder.keyring)
+            pass
         if LOCAL not in ring.publishers:
             raise Denied(
                 f"title {title} is enrolled for no publisher: `playhead keys add-holder "

@@ -6,8 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from tests.servers.swift import Swift, running_swift
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile(
+    "busy machine", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy machine")
 
 WATCHED = ["kit", "origin", "edge", "console", "packager", "services", "playhead"]
 

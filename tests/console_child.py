@@ -31,9 +31,8 @@ async def main(url: str, folder: Path) -> None:
         checkpoint=CheckpointSettings(every_bytes=ByteSize(1 << 20), every=Seconds(0.05)),
     )
     async with HttpClient(settings.http) as http:
-        await Console(settings, http, AnyLease(), new_heads=BelievingHeads).install(
-            TITLE, folder, channel=LIVE
-        )
+        console = Console(settings, http, AnyLease(), new_heads=BelievingHeads)
+        await console.install(TITLE, folder, channel=LIVE)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,8 @@ class VouchedWorld:
     @asynccontextmanager
     async def console(self, *edges: FaultyEdge, **settings: Any) -> AsyncIterator[Console]:
         urls = [edge.url for edge in edges or (self.edge,)]
-        chosen = impatient_settings(*urls, trust=TrustSettings(root=self.root), **settings)
+        trust = {"trust": TrustSettings(root=self.root)}
+        chosen = impatient_settings(*urls, **(trust | settings))
         async with HttpClient(chosen.http) as http:
             yield Console(chosen, http, AnyLease(), self.clock)
 

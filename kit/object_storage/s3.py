@@ -25,6 +25,7 @@ from botocore.parsers import ResponseParserError
 from kit.buffers import Buffer
 from kit.errors import Denied, IntegrityError, NotFound, SettingsError, Unavailable
 from kit.object_storage import ObjectStat
+from kit.object_storage.direct import DirectPut
 from kit.object_storage.keys import check_key, check_prefix, is_key
 from kit.object_storage.s3_errors import answered, status_of, unanswered
 from kit.object_storage.s3_settings import S3Settings
@@ -104,6 +105,10 @@ class S3Storage:
         for start in range(0, len(keys), DELETE_KEYS_MAX):
             batch = [check_key(key) for key in keys[start : start + DELETE_KEYS_MAX]]
             await self._in_thread(self._delete, batch)
+
+    async def direct_put(self, key: str, size: int, good_for_s: float) -> DirectPut:
+        """Return a presigned ``PUT``; its length is under the signature."""
+        return await self._in_thread(self._direct_put, check_key(key), size, good_for_s)
 
     # Everything below runs in a thread of ours.
 
@@ -233,6 +238,19 @@ class S3Storage:
                     f"{failure['Code']}: {failure.get('Message', '')}"
                 )
 
+    def _direct_put(self, key: str, size: int, good_for_s: float) -> DirectPut:
+        with self._errors_named(key):
+            url = self._s3().generate_presigned_url(
+                "put_object",
+                Params={
+                    "Bucket": self._settings.bucket,
+                    "Key": self._prefix + key,
+                    "ContentLength": size,
+                },
+                ExpiresIn=max(1, int(good_for_s)),
+            )
+        return DirectPut(url, {"Content-Length": str(size)})
+
     def _name(self, key: str) -> str:
         return f"s3://{self._settings.bucket}/{self._prefix}{key}"
 
@@ -257,6 +275,7 @@ def _connect(settings: S3Settings) -> S3Client:
         # Uploads carry their own (s3_upload.py); downloads are checked by digest above us.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
+        signature_version="s3v4",  # an older one signs no lengths in addresses
     )
     try:
         return boto3.client(

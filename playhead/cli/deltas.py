@@ -18,6 +18,7 @@ from packager.delta_report import Way, ways_to
 from packager.deltas import DeltaReport, add_deltas, chosen_release
 from packager.own_sets import OwnSetOmitted
 from packager.patches import DeltaSettings, DeltaTally
+from playhead.cli.origin_option import at_origin
 from playhead.cli.terminal import (
     duration_text,
     errors,
@@ -47,6 +48,7 @@ def deltas() -> None:
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def add(
     settings: Settings, title: str, base: str | None, target: str | None, as_json: bool
 ) -> None:
@@ -75,6 +77,7 @@ def add(
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def list_sets(settings: Settings, title: str, as_json: bool) -> None:
     """List the delta sets of TITLE, newest first."""
 
@@ -100,6 +103,7 @@ def list_sets(settings: Settings, title: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def report(settings: Settings, title: str, target: str | None, as_json: bool) -> None:
     """Say what an update of TITLE costs from each older build, and which sets would pay."""
 

@@ -15,6 +15,7 @@ from packager.explaining import explain_folders, explain_releases
 from packager.layout import load_layout
 from packager.patch_report import PatchReport
 from packager.picture import draw
+from playhead.cli.origin_option import at_origin
 from playhead.cli.publisher import ProgressOnBar
 from playhead.cli.terminal import (
     duration_text,
@@ -47,6 +48,7 @@ _NewFile = click.Path(dir_okay=False, writable=True, path_type=Path)
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def explain(
     settings: Settings,
     *,

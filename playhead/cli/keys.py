@@ -230,7 +230,7 @@ def sign(settings: Settings, *, change: Path | None, out: Path, dry_run: bool, y
         return
 
     async def run() -> Progress:
-        if not folder.keyring().online:
+        if not folder.is_platforms:
             return await carry_out(read, folder, None)
         async with office(settings) as here:
             return await here.carry_out(read)

@@ -18,6 +18,7 @@ from console.planner import Plan
 from console.platform_api import Console
 from console.progress import Event, Moved, Observer, Planned, Playable
 from console.reports import Report
+from kit import telemetry
 from kit.errors import IntegrityError, SettingsError
 from kit.http_client import HttpClient
 from kit.memory import give_back_large_blocks
@@ -226,6 +227,7 @@ def verify_folder(settings: Settings, folder: Path, *, as_json: bool) -> None:
 async def _console(
     settings: Settings, edges: tuple[str, ...] = (), limit_rate: str | None = None
 ) -> AsyncIterator[Console]:
+    telemetry.configure(json=settings.log_json)  # stdout is for the outcome
     chosen = settings.console
     if edges:
         chosen = msgspec.structs.replace(chosen, edges=edges)

@@ -24,6 +24,7 @@ from packager.releases import rollback as roll_back
 from packager.sweep import SweepPlan, plan_sweep
 from packager.sweep import sweep as carry_out
 from playhead.cli.deltas import DeltasOnBar, add_after_push, deltas_figures
+from playhead.cli.origin_option import at_origin
 from playhead.cli.terminal import (
     duration_text,
     errors,
@@ -61,6 +62,7 @@ _File = click.Path(exists=True, dir_okay=False, path_type=Path)
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def push(
     settings: Settings,
     *,
@@ -128,6 +130,7 @@ def push(
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def releases(settings: Settings, title: str, as_json: bool) -> None:
     """List the releases of TITLE, newest first, and the channels that play them."""
 
@@ -161,6 +164,7 @@ def releases(settings: Settings, title: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def promote(settings: Settings, title: str, release: str, channel: str, as_json: bool) -> None:
     """Point a channel forward to RELEASE of TITLE: a version, or `@` and a counter."""
 
@@ -184,6 +188,7 @@ def promote(settings: Settings, title: str, release: str, channel: str, as_json:
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def rollback(
     settings: Settings, title: str, channel: str, release: str | None, as_json: bool
 ) -> None:
@@ -212,6 +217,7 @@ def rollback(
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def sweep(
     settings: Settings,
     *,

@@ -12,6 +12,7 @@ from kit.errors import IntegrityError
 from kit.units import size_text
 from packager.verify import Progress, Verdict
 from packager.verify import verify as verify_title
+from playhead.cli.origin_option import at_origin
 from playhead.cli.player import verify_folder
 from playhead.cli.terminal import (
     errors,
@@ -32,6 +33,7 @@ from playhead.settings import Settings
 @json_option
 @click.pass_obj
 @reports_errors
+@at_origin
 def verify(
     settings: Settings, folder: Path | None, title: str | None, quick: bool, as_json: bool
 ) -> None:

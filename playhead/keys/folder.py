@@ -57,6 +57,14 @@ class KeyFolder:
         """Whether it holds keys."""
         return (self.path / KEYRING_NAME).exists()
 
+    @property
+    def is_platforms(self) -> bool:
+        """Whether it holds what the platform signs with, and not only a holder's keys."""
+        if not self.is_made:
+            return False
+        online = self.keyring().online.values()
+        return bool(online) and all(map(self._is_here, online))
+
     def make(
         self, now_s: float, *, holder_count: int = 1, threshold: int = 1, root_threshold: int = 1
     ) -> bool:
@@ -209,7 +217,7 @@ class KeyFolder:
         return [place for place, _ in settled]
 
     def holders(self) -> list[Signer]:
-        """Return what signs for the holders whose keys are here."""
+        """Return what signs for the holders whose keys are here, and were not moved elsewhere."""
         return self._all_of("holders")
 
     def publishers(self) -> list[Signer]:
@@ -236,7 +244,10 @@ class KeyFolder:
         ring = self.keyring()
         entries = list(getattr(ring, group).values())
         entries += [e for name, e in ring.following.items() if name.startswith(f"{group}/")]
-        return [self.signer(entry) for entry in entries]
+        return [self.signer(entry) for entry in entries if self._is_here(entry)]
+
+    def _is_here(self, entry: KeyEntry) -> bool:
+        return not entry.is_file or (self.path / entry.uri.partition(":")[2]).exists()
 
     def _made(self, name: str) -> KeyEntry:
         return make_key(self.path, name, "offline")

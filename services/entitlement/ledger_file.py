@@ -10,6 +10,8 @@ from kit.errors import NotFound
 from kit.secret_files import folder_locked, read_secret, write_secret
 from services.entitlement.ledger import Ledger, encode_ledger, parse_ledger
 
+SETTING = "entitlement.dir"
+
 Stamp: TypeAlias = tuple[int, int, int] | None
 """Differs when the file was replaced; None while there is none."""
 
@@ -45,7 +47,7 @@ class LedgerFile:
         Raises:
             OutOfSpace: The disk is full; what was there is there still.
         """
-        with folder_locked(self.path.parent):
+        with folder_locked(self.path.parent, setting=SETTING):
             changed = edit(self.read())
-            write_secret(self.path, encode_ledger(changed))
+            write_secret(self.path, encode_ledger(changed), setting=SETTING)
         return changed

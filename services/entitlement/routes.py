@@ -63,6 +63,7 @@ def bind(
     """Serve under ``/api/v1/`` what ``entitlement`` does."""
     routes = _Routes(binder, entitlement, identity, ownership, check_node)
     binder.background("ledger", entitlement.follow)
+    binder.ready("revocations", entitlement.check)
     binder.routes(
         web.post("/api/v1/leases", routes.mint),
         web.post("/api/v1/revocations", routes.revoke),

@@ -99,12 +99,15 @@ class Entitlement:
         """
         now_s = self._clock.now()
         await self._change(lambda ledger: revoke(ledger, subject, title, now_s))
-        return self._view.lease_epoch(subject, title, 0)
+        epoch = self._view.lease_epoch(subject, title, 0)
+        log.info("lease.revoked", subject=subject, title=title, epoch=epoch)
+        return epoch
 
     async def give_back(self, subject: Subject, title: TitleId) -> None:
         """Let a player have leases for a title again."""
         now_s = self._clock.now()
         await self._change(lambda ledger: give_back(ledger, subject, title, now_s))
+        log.info("title.granted", subject=subject, title=title)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield what a node is to be told, from what is revoked now on; ends if it falls behind.
@@ -154,6 +157,14 @@ class Entitlement:
         self._is_read = True
         for event in events:
             self.broadcast.tell(event)
+
+    async def check(self) -> None:
+        """Do nothing if what was revoked is known.
+
+        Raises:
+            Unavailable: It is not.
+        """
+        self._require_read()
 
     def _require_read(self) -> None:
         if not self._is_read:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ from kit.object_storage.s3 import S3Storage
 from kit.object_storage.testing import FaultyStorage, MemoryStorage
 from kit.object_storage.wrappers import Measured, Retrying, RetrySettings
 from kit.units import MIB, ByteSize
+from tests.publishing_service import NoRules, running_service
 from tests.servers.swift import Swift
 
 WRAPPERS: dict[str, Callable[[ObjectStorage], ObjectStorage]] = {
@@ -29,7 +31,9 @@ WRAPPERS: dict[str, Callable[[ObjectStorage], ObjectStorage]] = {
     "measured": lambda base: Measured(base, registry=CollectorRegistry(), clock=SystemClock()),
     "faulty": FaultyStorage,
 }
-ADAPTERS = ["memory", "local", pytest.param("s3", marks=pytest.mark.slow)]  # starts a server
+ADAPTERS: list[Any] = ["memory", "local", "remote"]
+# These start a server.
+ADAPTERS += [pytest.param(name, marks=pytest.mark.slow) for name in ("s3", "remote to s3")]
 
 BODY = bytes(range(256)) * 4
 ESCAPES = [
@@ -56,6 +60,18 @@ ESCAPES = [
 ]
 
 
+def s3_storage(request: pytest.FixtureRequest) -> S3Storage:
+    swift: Swift = request.getfixturevalue("swift")
+    return S3Storage(
+        msgspec.structs.replace(
+            swift.settings(),
+            list_page=7,
+            multipart_above=ByteSize(6 * MIB),
+            part_size=ByteSize(5 * MIB),
+        )
+    )
+
+
 @pytest.fixture(params=ADAPTERS)
 async def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStorage]:
     match request.param:
@@ -65,17 +81,19 @@ async def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             local = LocalStorage(tmp_path / "storage")
             yield local
             await local.close()
+        case "remote":
+            local = LocalStorage(tmp_path / "storage")
+            async with running_service(local, tmp_path, NoRules()) as service:
+                yield service.storage()
+            await local.close()
         case "s3":
-            swift: Swift = request.getfixturevalue("swift")
-            s3 = S3Storage(
-                msgspec.structs.replace(
-                    swift.settings(),
-                    list_page=7,
-                    multipart_above=ByteSize(6 * MIB),
-                    part_size=ByteSize(5 * MIB),
-                )
-            )
+            s3 = s3_storage(request)
             yield s3
+            await s3.close()
+        case "remote to s3":
+            s3 = s3_storage(request)
+            async with running_service(s3, tmp_path, NoRules(), presigner=s3) as service:
+                yield service.storage()
             await s3.close()
 
 

@@ -75,6 +75,12 @@ class ForgetfulDisk:
         self.written_size += len(content)
         self._measure()
 
+    def shrink(self, kept: Iterable[Part]) -> None:
+        for part in kept:
+            if len(self.files.get(part.file, b"")) > part.end:
+                self._effect()
+                del self.files[part.file][part.end :]
+
     def drop(self, files: Iterable[int]) -> None:
         for file in files:
             if file in self.files:

@@ -1,4 +1,7 @@
-"""An edge as a process of its own: ``python -m tests.servers.edge_process CACHE_DIR UPSTREAM``."""
+"""An edge as a process of its own: ``python -m tests.servers.edge_process CACHE_DIR UPSTREAM``.
+
+With a third word ``guarded`` it asks for leases by the key of tests.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from pathlib import Path
 
 import edge.routes
 from edge.settings import EdgeSettings
+from kit.clock import SystemClock
 from kit.http_settings import ListenSettings
 from kit.service import Binder, run
 from kit.telemetry import configure
+from tests.leases import gate_at
 from tests.serving import OpenHouse
 
 
@@ -32,8 +37,11 @@ class EdgeProcess:
 
 
 @asynccontextmanager
-async def running_process(cache_dir: Path, upstream: str) -> AsyncIterator[EdgeProcess]:
+async def running_process(
+    cache_dir: Path, upstream: str, *, is_guarded: bool = False
+) -> AsyncIterator[EdgeProcess]:
     words = [sys.executable, "-m", __name__, str(cache_dir), upstream]
+    words += ["guarded"] if is_guarded else []
     child = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.PIPE)
     assert child.stderr is not None
     try:
@@ -53,5 +61,6 @@ if __name__ == "__main__":
     configure(json=True)
     binder = Binder("edge", ListenSettings())
     chosen = EdgeSettings(cache_dir=Path(sys.argv[1]), upstreams=(sys.argv[2],))
-    edge.routes.bind(binder, chosen, OpenHouse(), lambda: "")
+    guard = gate_at(SystemClock()) if sys.argv[3:] == ["guarded"] else OpenHouse()
+    edge.routes.bind(binder, chosen, guard, lambda: "")
     run([binder])

@@ -82,8 +82,10 @@ def test_every_key_is_replaced_while_the_origin_runs(platform: Platform) -> None
         assert "in force" in done(platform.type("keys", "rotate", name, "--yes"))
         assert doubts(platform) == []
     assert "in force" in done(platform.type("keys", "rotate", "local", "--publisher", "--yes"))
+    platform.console("install", "game", platform.folder / "game").last_json()
     done(push(platform, "2"))
     assert doubts(platform) == []
+    platform.console("update", platform.folder / "game").last_json()
     assert platform.type("keys", "doctor", "--json").last_json()["ailments"] == []
 
 
@@ -93,6 +95,10 @@ def test_revoked_publisher_is_doubted_and_may_not_publish(platform: Platform) ->
     assert "publisher local loses title game" in done(platform.type(*words))
     [doubt] = doubts(platform)
     assert "does not give the title to publisher local" in doubt
+    refused = platform.console("install", "game", platform.folder / "game")
+    assert refused.exit_code not in (0, 1)
+    assert "publisher" in refused.errors
+    assert not (platform.folder / "game" / "run").exists()
 
 
 def test_doctor_exits_with_1_and_names_what_is_wrong(platform: Platform, tmp_path: Path) -> None:

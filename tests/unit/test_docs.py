@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from chunks import archives, bundle, chunker, codec, deflate, delta, slices, varints
-from manifests import delta_index, documents, manifest_delta, page, paths
+from manifests import (
+    delta_index,
+    documents,
+    manifest_delta,
+    page,
+    paths,
+    trust,
+    trust_bundle,
+    trust_roles,
+)
 
 ROOT = Path(__file__).parents[2]
 FORMAT = ROOT / "docs" / "format"
@@ -36,6 +45,9 @@ LIMITS = {
     "bundle": [slices.BUNDLE_SIZE_MAX],
     "head, release": [documents.DOCUMENT_SIZE_MAX],
     "root": [documents.ROOT_SIZE_MAX],
+    "trust bundle, stored and plain": [trust_bundle.BUNDLE_SIZE_MAX, trust_bundle.PLAIN_SIZE_MAX],
+    "documents in a trust bundle": [trust_bundle.DOCUMENT_COUNT_MAX],
+    "metadata of trust, one document": [trust_roles.METADATA_SIZE_MAX],
     "page, stored": [documents.PAGE_STORED_SIZE_MAX],
     "page, plain": [page.PLAIN_SIZE_MAX],
     "groups": [documents.GROUP_COUNT_MAX],
@@ -119,3 +131,14 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         linked = path.parent / name if name else path
         assert linked.exists(), f"{target}: nothing is there"
         assert not anchor or anchor in anchors(linked.read_text()), f"{target}: no such heading"
+
+
+def test_steps_of_trust_have_the_numbers_of_their_page() -> None:
+    """Steps 2 and 3 are the library's; all others are functions that say which they are."""
+    steps = (FORMAT / "trust.md").read_text().partition("## What a console does\n")[2]
+    numbered = [int(number) for number in re.findall(r"^([0-9]+)\. \*\*", steps, re.M)]
+    said = {
+        int(number) for number in re.findall(r'"""Step ([0-9]+)', Path(trust.__file__).read_text())
+    }
+    assert numbered == list(range(1, len(numbered) + 1))
+    assert said == set(numbered) - {2, 3}

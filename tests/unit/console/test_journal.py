@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.arranging import RECORD_SIZE
 from console.journal import (
     JOURNAL,
     Applied,
@@ -158,3 +159,8 @@ def test_intent_of_an_older_console_has_no_script(state: Folder, tmp_path: Path)
     found = read_journal(state)
     assert found is not None
     assert found.intent == Intent(groups=(0, 1), folders=("maps",))
+
+
+@given(st.integers(0, 1 << 31))
+def test_record_of_a_batch_takes_no_more_than_plans_reckon_with(batches: int) -> None:
+    assert len(frame(msgspec.msgpack.encode(Applied(batches=batches)))) <= RECORD_SIZE

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from chunks.chunk_id import digest_of
+from console.settings import TrustSettings
 from kit.errors import Conflict, NotFound, SettingsError, Unavailable, Untrusted
+from kit.units import Seconds
 from manifests import locations
 from manifests.documents import DeltaRef, Head, ObjectRef, encode, parse_head
 from manifests.trust_bundle import HEAD
@@ -23,7 +26,7 @@ from manifests.trust_roles import (
     publisher_role,
     shard_role,
 )
-from tests.faulty_edge import FaultyEdge, flipped, serving_faulty, stalled, status
+from tests.faulty_edge import Asked, FaultyEdge, flipped, serving_faulty, stalled, status
 from tests.folder_publisher import LIVE, TITLE
 from tests.trust_repository import keys_of, offline_signer, online_signer, trusted_root
 from tests.vouched_edge import BUNDLE_KEY, HEAD_KEY, STUDIO, VouchedWorld, vouched_world
@@ -78,6 +81,32 @@ async def test_a_new_release_costs_one_request_more(world: VouchedWorld) -> None
     await update(world)
     assert world.asked()[:2] == [HEAD_KEY, BUNDLE_KEY]
     assert world.text == "two"
+
+
+async def test_what_vouches_may_come_a_moment_after_the_head(world: VouchedWorld) -> None:
+    await install(world)
+    late = world.objects[BUNDLE_KEY]
+    world.build("two")
+    now, world.objects[BUNDLE_KEY] = world.objects[BUNDLE_KEY], late
+
+    async def refresh(request: web.Request, asked: Asked, body: bytes) -> None:
+        if asked.path == BUNDLE_KEY:
+            world.objects[BUNDLE_KEY] = now  # as a cache does after it has sent what it had
+
+    world.edge.fault = refresh
+    await update(world)
+    assert world.text == "two"
+
+
+async def test_a_newer_head_that_nobody_vouches_for_is_not_waited_for_long(
+    world: VouchedWorld,
+) -> None:
+    await install(world)
+    late = world.objects[BUNDLE_KEY]
+    world.build("two")
+    world.objects[BUNDLE_KEY] = late
+    await update(world)
+    assert world.text == "one"
 
 
 async def test_an_expired_memory_is_renewed_by_the_bundle_alone(world: VouchedWorld) -> None:
@@ -482,3 +511,46 @@ async def test_planning_verifies_as_installing_does(world: VouchedWorld) -> None
     async with world.console() as console:
         with pytest.raises(Untrusted):
             await console.plan(TITLE, world.game, channel=LIVE)
+
+
+def kept(world: VouchedWorld) -> dict[str, bytes]:
+    folder = trust_folder(world)
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+async def test_console_killed_between_any_two_writes_goes_on(world: VouchedWorld) -> None:
+    """Its memory is then a mixture of old and new; whichever it is, nothing is refused."""
+    await install(world)
+    old = kept(world)
+    root = root_with(trusted_root(world.repository), {}, world.now_s)
+    world.repository.put(ROOT, root, world.repository.root_signers)
+    world.build("two")
+    await update(world)
+    new = kept(world)
+    changed = [name for name in new if new[name] != old.get(name)]
+    assert len(changed) > 4
+    world.build("three")
+    for count in range(len(changed) + 1):
+        mixture = {**old, **{name: new[name] for name in changed[:count]}}
+        for name in kept(world):
+            (trust_folder(world) / name).unlink()
+        for name, content in mixture.items():
+            (trust_folder(world) / name).write_bytes(content)
+        async with world.console() as console:
+            plan = await console.plan(TITLE, world.game, channel=LIVE)
+        assert plan.files_changed == 1, f"after {count} of {changed}"
+
+
+async def test_what_vouches_takes_no_longer_than_the_setting_says(world: VouchedWorld) -> None:
+    async def never(request, asked, body):  # type: ignore[no-untyped-def]
+        return await stalled(request, asked, body) if asked.path == BUNDLE_KEY else None
+
+    world.edge.fault = never
+    trust = TrustSettings(root=world.root, within=Seconds(0.2))
+    async with world.console(trust=trust, give_up_after=Seconds(60)) as console:
+        with pytest.raises(Unavailable, match=r"a-title/live: .* did not come within 0.2 s"):
+            await console.install(TITLE, world.game, channel=LIVE)

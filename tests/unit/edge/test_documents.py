@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kit.clock import ManualClock
-from kit.units import Seconds
+from kit.units import ByteSize, Seconds
+from manifests.addresses import TrustBundleAddress
 from tests import titles
 from tests.polling import eventually
 from tests.servers.upstream import Fault, Upstream
@@ -17,6 +18,7 @@ from tests.serving import Node, running_edge
 old, new = titles.some_title(seed=1), titles.some_title(seed=2)
 HEAD = old.head_address.path
 RELEASE = old.release_address.path
+BUNDLE = TrustBundleAddress(titles.TITLE, titles.LIVE).path
 DAY_S = 24 * 3600
 
 
@@ -153,6 +155,35 @@ async def test_with_no_freshness_every_request_sees_the_newest(
         assert (await edge.ask(HEAD)).body == new.head
 
 
+async def test_a_bundle_is_asked_for_again_once_its_head_has_moved(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    upstream.objects[BUNDLE] = b"vouches for the old one"
+    assert (await status_of(edge, BUNDLE))[1] == "fwd=miss"
+    clock.advance(10)
+    assert (await status_of(edge, HEAD))[1] == "fwd=miss"
+    assert (await status_of(edge, BUNDLE))[1] == "fwd=stale"
+    clock.advance(61)
+    assert (await status_of(edge, HEAD))[1] == "fwd=stale"
+    assert (await status_of(edge, BUNDLE))[1] == "fwd=stale"
+    clock.advance(10)
+    assert (await status_of(edge, BUNDLE))[1] == "hit"
+    upstream.publish(new)
+    upstream.objects[BUNDLE] = b"vouches for the new one"
+    clock.advance(25)
+    assert (await status_of(edge, HEAD))[1] == "hit; detail=stale"
+
+    async def is_new() -> bool:
+        return (await status_of(edge, HEAD))[0] == new.head
+
+    await eventually(is_new)
+    upstream.faults[BUNDLE] = Fault.BROKEN
+    assert (await status_of(edge, BUNDLE))[0] == b"vouches for the old one"
+    del upstream.faults[BUNDLE]
+    clock.advance(6)
+    assert (await status_of(edge, BUNDLE))[0] == b"vouches for the new one"
+
+
 async def test_an_edge_behind_an_edge_adds_up_the_age(
     edge: Node, tmp_path: Path, clock: ManualClock
 ) -> None:
@@ -224,3 +255,55 @@ async def test_only_so_many_documents_are_kept(upstream: Upstream, tmp_path: Pat
         assert upstream.asked[heads[4]] == 1
         await edge.ask(heads[0])
         assert upstream.asked[heads[0]] == 2
+
+
+async def test_documents_take_only_so_many_bytes(upstream: Upstream, tmp_path: Path) -> None:
+    roots = [f"/trust/{version}.root.json" for version in range(1, 6)]
+    for version, path in enumerate(roots):
+        upstream.objects[path] = b"%d" % version + b" " * 400_000
+    async with running_edge(tmp_path, upstream.url, documents_max_bytes=ByteSize(1 << 20)) as edge:
+        for path in roots:
+            assert (await edge.ask(path)).body == upstream.objects[path]
+
+        async def are_two() -> bool:
+            return len(list((tmp_path / "documents").glob("*.json"))) == 2
+
+        await eventually(are_two)
+        await edge.ask(roots[4])
+        assert upstream.asked[roots[4]] == 1
+        await edge.ask(roots[0])
+        assert upstream.asked[roots[0]] == 2
+
+
+async def test_a_restarted_edge_serves_metadata_of_trust_without_an_origin(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    bundle = f"{HEAD}/trust"
+    content = {bundle: b"b" * 100_000, "/trust/timestamp.json": b"t", "/trust/7.root.json": b"r"}
+    upstream.objects |= content
+    async with running_edge(tmp_path, upstream.url) as edge:
+        for path in content:
+            await edge.ask(path)
+    upstream.spoil(Fault.RESET)
+    async with running_edge(tmp_path, upstream.url) as edge:
+        for path, expected in content.items():
+            assert (await edge.ask(path)).body == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "size_max"),
+    [
+        (HEAD, 16 << 10),
+        ("/trust/timestamp.json", 16 << 10),
+        (f"{HEAD}/trust", 256 << 10),
+        ("/trust/1.root.json", 5_000_000),
+    ],
+)
+async def test_each_kind_of_document_has_a_limit(
+    upstream: Upstream, tmp_path: Path, path: str, size_max: int
+) -> None:
+    upstream.objects[path] = b" " * (size_max + 1)
+    async with running_edge(tmp_path, upstream.url) as edge:
+        assert (await edge.ask(path)).status == 502
+        upstream.objects[path] = b" " * size_max
+        assert (await edge.ask(path)).status == 200

@@ -105,13 +105,15 @@ def test_a_long_token_is_refused_by_its_length() -> None:
 
 def test_a_deeply_nested_token_is_refused_unread() -> None:
     nested = b"\x81" * 600
-    for raw in (nested, b"\xd1\x84" + nested, b"\xc6" * 700):
+    for raw in (nested, b"\xd8\x3d\xd1\x84" + nested, b"\xc6" * 700):
         with pytest.raises(InvalidToken):
             decode_token(_text(raw), KEYS)
 
 
-def test_the_frame_is_what_rfc_9052_says() -> None:
-    frame = cbor2.loads(_raw(encode_token({2: "a"}, ID, KEY)))
+def test_the_frame_is_what_rfc_8392_and_rfc_9052_say() -> None:
+    token = cbor2.loads(_raw(encode_token({2: "a"}, ID, KEY)))
+    assert token.tag == 61
+    frame = token.value
     assert frame.tag == 17
     protected, unprotected, payload, tag = frame.value
     assert cbor2.loads(protected) == {1: 5}

@@ -12,7 +12,7 @@ from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Root, Targets
 from tuf.ngclient import Updater
 
-from kit.errors import Conflict, Denied, FormatError
+from kit.errors import Conflict, Denied, FormatError, InvalidInput
 from manifests.names import Channel, TitleId
 from manifests.trust_document import (
     check_signed,
@@ -159,6 +159,12 @@ def test_shard_keeps_no_key_that_nobody_uses(repository: TrustRepository) -> Non
     assert titles_of(after, ACME) == titles_of(before, ACME) == [TITLE]
     assert publishers_of(after) == [ACME]
     assert role_keys(after, publisher_role(ACME)) == keys_of(signer)
+
+
+@pytest.mark.parametrize("title", ["*", "a-*", "a/b", "[a-z]", ""])
+def test_pattern_of_others_titles_cannot_be_enrolled(title: str) -> None:
+    with pytest.raises(InvalidInput):
+        shard_with(None, ACME, keys_of(offline_signer()), [TitleId(title)], NOW_S)
 
 
 def test_changes_leave_what_they_were_given(repository: TrustRepository) -> None:

@@ -184,15 +184,15 @@ async def test_publications_at_once_are_one_commit(
     storage = FaultyStorage(bed.memory)
     many = bed.registry(storage)
     names = [f"p{index}" for index in range(12)]
+    handed_in = []
     for name in names:
         await bed.enrol(registry, name, f"title-{name}")
-        await bed.store(a_release(f"title-{name}"))
-    vouching = [
-        many.vouch(PublisherId(n), bed.keys.publisher(n), a_release(f"title-{n}"), LIVE)
-        for n in names
-    ]
-    await asyncio.gather(*vouching)
-    assert storage.calls["put"] <= 2  # timestamps
+        release, who = a_release(f"title-{name}"), PublisherId(name)
+        await bed.store(release)
+        signed = sign(vouched(None, who, [release], NOW_S), [bed.keys.publisher(name)])
+        handed_in.append((who, signed, release))
+    await asyncio.gather(*(many.accept(*each, LIVE) for each in handed_in))
+    assert storage.calls["put"] == 1  # the timestamp
     assert all(client.believes(name, a_release(f"title-{name}")) for name in names)
 
 
@@ -251,6 +251,7 @@ async def test_one_bad_publication_does_not_spoil_those_beside_it(
 async def test_crash_at_any_write_leaves_a_valid_state_and_the_same_call_finishes(
     bed: TestBed, registry: Registry, client: StockClient, fault: Fault
 ) -> None:
+    assert isinstance(bed.clock, ManualClock)
     await bed.vouch(registry, "acme", a_release("a-title", 1))
     counter, finished = 1, set[str]()
     for operation in ("put_if_absent", "put"):
@@ -268,15 +269,29 @@ async def test_crash_at_any_write_leaves_a_valid_state_and_the_same_call_finishe
             else:
                 finished.add(operation)
                 break
+            left = versioned(bed)
             before = client.head("a-title")
             assert before is not None
             assert before.custom["counter"] in (counter - 1, counter)
-            # Somebody else is first after the crash, in a process of its own.
+            # Somebody else is first after the crash, later, and in a process of its own.
+            bed.clock.advance(60)
             await bed.vouch(bed.registry(), "acme", a_release("b-title", counter))
             await bed.vouch(bed.registry(), "acme", release)
             assert client.believes("acme", release)
             assert client.believes("acme", a_release("b-title", counter))
+            # What an edge may have cached meanwhile is what everybody has: no version twice.
+            now = versioned(bed)
+            assert {key: now[key] for key in left} == left
     assert finished == {"put_if_absent", "put"}
+
+
+def versioned(bed: TestBed) -> dict[str, bytes]:
+    """All metadata whose name holds its version."""
+    return {
+        key: data
+        for key, (data, _) in bed.memory._objects.items()
+        if key.startswith("trust/") and key != trust_key(TIMESTAMP)
+    }
 
 
 class _NoFault:

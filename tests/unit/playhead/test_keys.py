@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -263,6 +264,28 @@ async def test_two_holders_on_two_machines_must_both_sign(machine: Machine, tmp_
     await machine.publish("b-title")
     assert client.believes(LOCAL, a_release("b-title"))
     client.close()
+
+
+async def test_holders_keys_that_were_moved_elsewhere_sign_there(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.folder.make(NOW_S, holder_count=3, threshold=2, root_threshold=2)
+    await machine.start()
+    elsewhere = KeyFolder(tmp_path / "elsewhere")
+    elsewhere.path.mkdir(mode=0o700)
+    ring = machine.folder.keyring()
+    for name, entry in ring.holders.items():
+        if not name.endswith("-1"):
+            file_name = entry.uri.partition(":")[2]
+            (machine.folder.path / file_name).rename(elsewhere.path / file_name)
+    shutil.copy(machine.folder.path / "keys.json", elsewhere.path / "keys.json")
+    assert machine.folder.is_platforms
+    assert not elsewhere.is_platforms
+    begun = await machine.change(enrolling_local(machine))
+    assert [(each.signed, each.threshold) for each in begun.missing] == [(1, 2)]
+    signed = await carry_out(begun.change, elsewhere, None)
+    assert (await machine.office().carry_out(signed.change)).is_installed
+    assert (await machine.doctor()).ailments == ()
 
 
 async def test_revoked_holder_counts_no_more(machine: Machine, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Accounts: who publishes here, and what each of them was granted."""
