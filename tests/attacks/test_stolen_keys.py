@@ -18,7 +18,7 @@ from manifests.trust_roles import PublisherId, publisher_role
 from origin.registry import Registry
 from playhead.keys.folder import LOCAL
 from playhead.publishing import Desk
-from playhead.trust import key_folder
+from playhead.trust import LocalVoucher, key_folder
 from tests.attacks.hostile_trust import (
     Change,
     Thief,
@@ -175,7 +175,7 @@ def test_a_publisher_has_nothing_accepted_for_anothers_title(
     document = sign(vouched(None, thief, [evil], stage.clock.now()), [signer])
 
     async def hand_in(desk: Desk) -> str:
-        registry = await desk.voucher.registry()
+        registry = await registry_of(desk)
         try:
             await registry.accept(thief, document, evil, LIVE)
         except PlayheadError as error:
@@ -186,7 +186,7 @@ def test_a_publisher_has_nothing_accepted_for_anothers_title(
     assert said == f"Denied: title {title} is not enrolled for publisher {thief}"
 
     async def take(desk: Desk) -> str:
-        registry = await desk.voucher.registry()
+        registry = await registry_of(desk)
         try:
             await enrol(registry, stage, thief, signer, title)
         except Conflict as error:
@@ -199,6 +199,11 @@ def test_a_publisher_has_nothing_accepted_for_anothers_title(
     assert content_of(game) == NEW
 
 
+async def registry_of(desk: Desk) -> Registry:
+    assert isinstance(desk.voucher, LocalVoucher)
+    return await desk.voucher.registry()
+
+
 def publisher_signer(stage: Stage) -> Signer:
     folder = key_folder(stage.settings)
     return folder.signer(folder.keyring().publishers[LOCAL])
@@ -209,7 +214,7 @@ def enrolled(stage: Stage, name: str, title: TitleId) -> tuple[PublisherId, Sign
     publisher, signer = PublisherId(name), offline_signer()
 
     async def work(desk: Desk) -> None:
-        await enrol(await desk.voucher.registry(), stage, publisher, signer, title)
+        await enrol(await registry_of(desk), stage, publisher, signer, title)
 
     stage.at_desk(title, work)
     return publisher, signer
