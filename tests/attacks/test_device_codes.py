@@ -13,9 +13,11 @@ from urllib.parse import urlencode
 import pytest
 
 from manifests.names import TitleId
+from playhead.keys.signers import public_fields
 from playhead.settings import Settings
 from tests.attacks import wire
 from tests.attacks.stage import Stage
+from tests.trust_repository import offline_signer
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
@@ -32,7 +34,9 @@ def post(stage: Stage, path: str, form: dict[str, str], source: str) -> tuple[in
 
 
 def begin(stage: Stage, source: str) -> tuple[int, dict[str, Any]]:
-    return post(stage, "/oauth/device_authorization", {"machine": "a machine"}, source)
+    key = json.dumps(public_fields(offline_signer().public_key))
+    form = {"machine": "a machine", "publisher_key": key}
+    return post(stage, "/oauth/device_authorization", form, source)
 
 
 def poll(stage: Stage, device_code: str, source: str) -> tuple[int, dict[str, Any]]:
