@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 
-import console.platform_api
+from console import platform_api
 from playhead.__main__ import main
 
 
@@ -27,5 +27,5 @@ class WrongClock:
 
 if __name__ == "__main__":
     WrongClock.ahead_s = float(sys.argv.pop(1))
-    console.platform_api.SystemClock = WrongClock  # type: ignore[misc, assignment]
+    platform_api.SystemClock = WrongClock  # type: ignore[attr-defined, assignment]
     main()

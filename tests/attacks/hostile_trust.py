@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from securesystemslib.signer import Signer
-from tuf.api.metadata import Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from manifests.documents import Release, encode, parse_head
 from manifests.locations import release_key, trust_bundle_key
@@ -92,8 +92,7 @@ def signed_by(document: bytes, signer: Signer, **fields: object) -> bytes:
     """Sign a changed document with a key that nobody gave that right."""
     found = json.loads(document)
     found["signed"] |= fields
-    kind = {"root": Root, "targets": Targets, "snapshot": Snapshot, "timestamp": Timestamp}
-    return sign(kind[found["signed"]["_type"]].from_dict(found["signed"]), [signer])
+    return sign(Metadata.from_dict(found).signed, [signer])
 
 
 @dataclass

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from kit.clock import SystemClock
+from kit.clock import Clock, SystemClock
 from manifests.documents import Head, ObjectRef, Release
 from manifests.lease import HEADER, LIFETIME_S, Lease, Subject, encode_lease
 from manifests.names import Channel, TitleId, Version
@@ -63,6 +63,7 @@ class Stage:
     upstream: Mirror
     front: Mirror
     settings: Settings
+    clock: Clock = field(default_factory=SystemClock)
     used_titles: list[TitleId] = field(default_factory=list)
 
     def new_title(self) -> TitleId:

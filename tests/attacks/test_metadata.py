@@ -91,8 +91,10 @@ def documents_role(documents: dict[str, bytes], role: str) -> str:
     return found.removesuffix(".json")
 
 
-@pytest.mark.parametrize("role", ROLES)
-@both_ways
+@pytest.mark.parametrize(
+    ("role", "has_bundle"),
+    [*((role, True) for role in ROLES), ("timestamp", False), ("publisher-", False)],
+)
 def test_metadata_forged_with_a_key_of_the_mirrors_is_refused(
     stage: Stage, title: TitleId, tmp_path: Path, role: str, has_bundle: bool
 ) -> None:
@@ -104,7 +106,7 @@ def test_metadata_forged_with_a_key_of_the_mirrors_is_refused(
     assert_install_withstood(stage, attack, title, tmp_path / "game", name, "signed by 0/1 keys")
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", ["timestamp", "release-bin-", "publisher-"])
 def test_metadata_that_was_changed_under_its_signature_is_refused(
     stage: Stage, title: TitleId, tmp_path: Path, role: str
 ) -> None:
@@ -131,9 +133,8 @@ def test_a_root_that_the_old_one_did_not_sign_is_refused(
             return serving(change, has_bundle=has_bundle)(asked, forward)
         return with_documents(forward(), forged)
 
-    assert_install_withstood(
-        stage, attack, title, tmp_path / "game", "2.root.json", "signed by 0/1 keys"
-    )
+    words = ("2.root.json", "signed by 0/1 keys")
+    assert_install_withstood(stage, attack, title, tmp_path / "game", *words)
 
 
 def with_documents(answer: Answer, more: dict[str, bytes]) -> Answer:
@@ -150,6 +151,12 @@ def test_a_whole_older_state_is_refused_by_who_has_seen_a_newer_one(
     game = tmp_path / "game"
     stage.console("install", title, game).last_json()
     attack = serving(older(old), has_bundle=has_bundle)
+    with stage.front.attacking(attack):
+        # What the console verified before still holds, and says better than this mirror.
+        assert stage.console("update", game).last_json()["release"] == 2
+    assert content_of(game) == NEW
+    [remembered] = (game / ".playhead" / "trust").glob("release-bin-*.json")
+    remembered.unlink()
     stage.publish(title, OLD)
     assert_withstood(stage, attack, game, "timestamp.json", "version", code=UNTRUSTED)
 
@@ -174,8 +181,10 @@ def test_a_state_that_is_frozen_is_refused_once_it_has_expired(
     assert content_of(game) == OLD
 
 
-@pytest.mark.parametrize("role", ["snapshot", "release-bin-", "publisher-"])
-@both_ways
+@pytest.mark.parametrize(
+    ("role", "has_bundle"),
+    [("snapshot", True), ("release-bin-", True), ("publisher-", True), ("snapshot", False)],
+)
 def test_old_metadata_under_the_name_of_new_is_refused(
     stage: Stage, title: TitleId, tmp_path: Path, role: str, has_bundle: bool
 ) -> None:
@@ -239,7 +248,7 @@ def dripping() -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("body", [endless, dripping])
-@pytest.mark.parametrize("what", ["/trust", "/trust/timestamp.json", "snapshot.json"])
+@pytest.mark.parametrize("what", ["/trust", "snapshot.json"])
 def test_metadata_without_an_end_takes_neither_memory_nor_for_ever(
     stage: Stage, title: TitleId, tmp_path: Path, what: str, body: Callable[[], Iterator[bytes]]
 ) -> None:
@@ -273,8 +282,10 @@ DEEP = {
 }
 
 
-@pytest.mark.parametrize("deep", DEEP)
-@pytest.mark.parametrize("what", ["head", "timestamp"])
+@pytest.mark.parametrize(
+    ("deep", "what"),
+    [*((deep, "timestamp") for deep in DEEP), ("JSON arrays", "head"), ("a long number", "head")],
+)
 def test_depth_bombs_in_documents_are_refused_without_a_crash(
     stage: Stage, title: TitleId, tmp_path: Path, deep: str, what: str
 ) -> None:

@@ -32,11 +32,12 @@ class Reply:
         return found
 
 
-def connect(url: str) -> socket.socket:
+def connect(url: str, *, source: str = "127.0.0.1") -> socket.socket:
     place = urlsplit(url)
     assert place.hostname is not None
     assert place.port is not None
-    return socket.create_connection((place.hostname, place.port), timeout=PATIENCE_S)
+    address = (place.hostname, place.port)
+    return socket.create_connection(address, timeout=PATIENCE_S, source_address=(source, 0))
 
 
 def exchange(url: str, sent: bytes, *, method: str = "GET") -> list[Reply]:
@@ -67,13 +68,21 @@ def replies(received: bytes, method: str) -> Iterator[Reply]:
 
 
 def get(
-    url: str, path: str, headers: dict[str, str] | None = None, *, method: str = "GET"
+    url: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    *,
+    method: str = "GET",
+    body: bytes | None = None,
+    source: str = "127.0.0.1",
 ) -> Reply:
-    """Ask for ``path`` as it is spelled, on a connection of its own."""
+    """Ask for ``path`` as it is spelled, on a connection of its own, from any local address."""
     named = {"Host": "an-edge", "Connection": "close"} | (headers or {})
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
-    with connect(url) as sock:
-        sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    with connect(url, source=source) as sock:
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
         answer = http.client.HTTPResponse(sock, method=method)
         answer.begin()
         return Reply(answer.status, answer.headers, answer.read())
