@@ -49,13 +49,13 @@ def encode_manifest_delta(base: Sequence[Buffer], target: Sequence[Buffer]) -> b
         base: The old build's root and then its pages.
         target: The new build's root, then its new pages, then the index.
     """
-    parts = [_opened(part) for part in target]
-    plain = b"".join(parts)
-    if len(parts) > PART_COUNT_MAX or len(plain) > TARGET_SIZE_MAX:
-        return None
     try:
+        parts = [_opened(part) for part in target]
         of_base = _opened_base(base)
     except FormatError:
+        return None
+    plain = b"".join(parts)
+    if len(parts) > PART_COUNT_MAX or len(plain) > TARGET_SIZE_MAX:
         return None
     if any(_closed(part) != stored for part, stored in zip(parts, target, strict=True)):
         return None  # another library stored it, and would have to rebuild it
