@@ -4,7 +4,7 @@
   x NotFound            404  the thing named does not exist
   x Conflict            409  the thing exists in a state that forbids this
   x Denied              403  the caller may not, and asking again will not help
-    + Unauthenticated   401  nobody knows who is asking, or no longer
+    + Unauthenticated   401  the caller has not shown who it is, or what it may
   x InvalidInput        422  what was given breaks a rule; the message names the thing and the rule
     + FormatError            bytes are not what the format says they are
   x OutOfSpace          507  a disk is full
@@ -58,10 +58,12 @@ class Denied(PlayheadError):  # noqa: N818
 
 
 class Unauthenticated(Denied):
-    """Nobody knows who is asking, or no longer; whoever logs in may ask again."""
+    """The caller has not shown who it is, or what it may; with ``challenge`` satisfied it may."""
 
     code = "unauthenticated"
     status = 401
+    challenge: ClassVar[str] = "Bearer"
+    """Of the header ``WWW-Authenticate``: RFC 9110, section 11.6.1."""
 
 
 class InvalidInput(PlayheadError):  # noqa: N818
