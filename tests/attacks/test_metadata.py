@@ -12,8 +12,10 @@ from itertools import count, repeat
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
+from manifests.documents import encode, parse_head
 from manifests.names import TitleId
 from manifests.trust_bundle import HEAD, encode_bundle, parse_bundle
 from tests.attacks.hostile_trust import (
@@ -27,7 +29,7 @@ from tests.attacks.hostile_trust import (
     the_bin,
 )
 from tests.attacks.mirror import Answer, Asked, Attack, Honest
-from tests.attacks.stage import NEW, OLD, Stage, assert_refused, content_of
+from tests.attacks.stage import LIVE, NEW, OLD, Stage, assert_refused, content_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
@@ -164,6 +166,25 @@ def test_a_whole_older_state_is_refused_by_who_has_seen_a_newer_one(
 def older(old: dict[str, bytes]) -> Change:
     """Serve an old head and timestamp; versioned documents are what they were."""
     return instead({"timestamp.json": old["timestamp.json"], HEAD: old[HEAD]} | old)
+
+
+@both_ways
+def test_a_head_that_is_older_or_forged_moves_nobody(
+    stage: Stage, title: TitleId, tmp_path: Path, has_bundle: bool
+) -> None:
+    """Downgraded: what vouches is new and genuine, the head alone is not; what vouches counts."""
+    old = parse_head(documents_of(stage, title)[HEAD], title, LIVE)
+    stage.publish(title, OLD)
+    new = parse_head(documents_of(stage, title)[HEAD], title, LIVE)
+    forged = replace(new, release=replace(new.release, root=old.release.root))
+    ahead = replace(old, release=replace(old.release, counter=999))
+    for number, head in enumerate([old, forged, ahead]):
+        folder = tmp_path / str(number)
+        attack = serving(instead({HEAD: encode(head)}), has_bundle=has_bundle)
+        with stage.front.attacking(attack):
+            done = stage.console("install", title, folder)
+        assert done.last_json()["release"] == 2
+        assert content_of(folder) == OLD
 
 
 @both_ways
