@@ -34,7 +34,7 @@ from tests.attacks.stage import LIVE, NEW, OLD, Stage, assert_refused, content_o
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
 UNTRUSTED = 10
-ROLES = ["timestamp", "snapshot", "targets", "release-bin-", "release", "shard-", "publisher-"]
+ROLES = ["timestamp", "snapshot", "targets", "release-bin-", "shard-", "publisher-"]
 both_ways = pytest.mark.parametrize("has_bundle", [True, False], ids=["bundle", "one by one"])
 MEMORY_MAX = 300 << 20
 
@@ -82,38 +82,27 @@ def assert_install_withstood(
     assert content_of(folder) == NEW
 
 
-def role_name(documents: dict[str, bytes], role: str) -> str:
-    return f"{documents_role(documents, role)}.json"
-
-
-def documents_role(documents: dict[str, bytes], role: str) -> str:
-    if role != "release":
-        return named(documents, role).removesuffix(".json")
-    [found] = [name for name in documents if name.endswith(".release.json")]
-    return found.removesuffix(".json")
-
-
 @pytest.mark.parametrize(
     ("role", "has_bundle"),
-    [*((role, True) for role in ROLES), ("timestamp", False), ("publisher-", False)],
+    [*((role, True) for role in ROLES), ("publisher-", False)],
 )
 def test_metadata_forged_with_a_key_of_the_mirrors_is_refused(
     stage: Stage, title: TitleId, tmp_path: Path, role: str, has_bundle: bool
 ) -> None:
     mallory = CryptoSigner.generate_ed25519()
     now = documents_of(stage, title)
-    name = role_name(now, role)
+    name = named(now, role)
     forged = signed_by(now[name], mallory, expires="2036-01-01T00:00:00Z")
     attack = serving(instead({name: forged}), has_bundle=has_bundle)
     assert_install_withstood(stage, attack, title, tmp_path / "game", name, "signed by 0/1 keys")
 
 
-@pytest.mark.parametrize("role", ["timestamp", "release-bin-", "publisher-"])
+@pytest.mark.parametrize("role", ["timestamp", "publisher-"])
 def test_metadata_that_was_changed_under_its_signature_is_refused(
     stage: Stage, title: TitleId, tmp_path: Path, role: str
 ) -> None:
     now = documents_of(stage, title)
-    name = role_name(now, role)
+    name = named(now, role)
     changed = changed_unsigned(now[name], expires="2036-01-01T00:00:00Z")
     attack = serving(instead({name: changed}))
     assert_install_withstood(stage, attack, title, tmp_path / "game", name, "signed by 0/1 keys")
@@ -225,27 +214,26 @@ def test_a_bin_in_the_place_of_another_of_equal_version_is_refused_and_breaks_no
     stage: Stage, title: TitleId, tmp_path: Path, has_bundle: bool
 ) -> None:
     """Swapped: same keys, same version, same everything but the name under signature."""
-    now = documents_of(stage, title)
-    name = the_bin(now)
-    version = name.partition(".")[0]
-    while True:
+    other = title
+    while bin_of(stage, other)[1] == bin_of(stage, title)[1]:
         other = stage.new_title()
-        stage.publish(other, OLD)
-        documents = documents_of(stage, other)
-        found = the_bin(documents)
-        if found != name:
-            break
-    for _ in range(int(version) - int(found.partition(".")[0])):
-        stage.publish(other, OLD)
-    documents = documents_of(stage, other)
+        stage.publish(other, NEW)
+    while (ours := bin_of(stage, title)[0]) != (theirs := bin_of(stage, other)[0]):
+        stage.publish(title if ours < theirs else other, NEW)
+    documents, name = documents_of(stage, other), the_bin(documents_of(stage, title))
     found = the_bin(documents)
-    assert found.partition(".")[0] == version
     attack = serving(instead({name: documents[found]}), has_bundle=has_bundle)
     words = (name, "must be what", found.partition(".")[2].removesuffix(".json"))
     assert_install_withstood(stage, attack, title, tmp_path / "game", *words)
 
 
-@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "release-bin-", "publisher-"])
+def bin_of(stage: Stage, title: TitleId) -> tuple[int, str]:
+    """Return the version and the name of the bin that a title's head is in."""
+    version, _, rest = the_bin(documents_of(stage, title)).partition(".")
+    return int(version), rest
+
+
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "publisher-"])
 def test_metadata_that_is_withheld_is_named_and_nothing_is_installed_without(
     stage: Stage, title: TitleId, tmp_path: Path, role: str
 ) -> None:
