@@ -32,9 +32,9 @@ from kit.service import Binder
 from manifests.addresses import (
     Address,
     BundleAddress,
-    ContentAddress,
     HeadAddress,
     ManifestAddress,
+    OpenAddress,
     ReleaseAddress,
     SliceAddress,
     SliceListAddress,
@@ -162,7 +162,7 @@ class _Edge:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        if not isinstance(address, ContentAddress):
+        if isinstance(address, OpenAddress):
             return await self._answer(request, address)
         lease = self._guard.check(request.headers.get(HEADER), address.title)
         if isinstance(lease, Lease) and lease.title is None:

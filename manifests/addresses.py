@@ -230,8 +230,10 @@ TitleAddress: TypeAlias = (
 
 Address: TypeAlias = TitleAddress | TimestampAddress | TrustAddress
 
-ContentAddress: TypeAlias = ManifestAddress | BundleAddress | SliceListAddress | SliceAddress
-"""What only whoever has a lease may read: all but what a store shows anyone, and what vouches."""
+OpenAddress: TypeAlias = (
+    HeadAddress | ReleaseAddress | TrustBundleAddress | TimestampAddress | TrustAddress
+)
+"""What a store shows anyone, and caches need. All else is content, for whoever has a lease."""
 
 _NAME = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 _DIGEST = r"[0-9a-f]{64}"

@@ -347,10 +347,10 @@ class _Choice:
             if key in chosen or self._check(key) not in self._stones:
                 levels[heights[key] - 1].append(key)
         owners = {chunk: key for chunk, key in self._first_makers.items() if key in chosen}
+        fresh = {key for key in needed if self._check(key) not in self._stones}
         taken: set[int] = set()
         steps = [
-            tuple([self._step(key, key in needed, owners, taken) for key in keys])
-            for keys in levels
+            tuple([self._step(key, key in fresh, owners, taken) for key in keys]) for keys in levels
         ]
         return Patches(tuple(level for level in steps if level))
 

@@ -26,9 +26,9 @@ from kit.service import Binder
 from manifests.addresses import (
     Address,
     BundleAddress,
-    ContentAddress,
     HeadAddress,
     ManifestAddress,
+    OpenAddress,
     ReleaseAddress,
     SliceAddress,
     SliceListAddress,
@@ -59,7 +59,7 @@ def bind(
     guard: Guard,
     clock: Clock | None = None,
 ) -> None:
-    """Serve what ``reader`` holds, content to whom ``guard`` lets in."""
+    """Serve what ``reader`` holds under ``/t/`` and ``/trust/``; ``guard`` lets in to content."""
     origin = _Origin(reader, settings, guard, clock or SystemClock())
     binder.lifetime(origin.open)
     binder.routes(web.get("/t/{path:.*}", origin.serve), web.get("/trust/{path:.*}", origin.serve))
@@ -103,7 +103,7 @@ class _Origin:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
         address = parse_path(request.raw_path)
-        if isinstance(address, ContentAddress):
+        if not isinstance(address, OpenAddress):
             self._guard.check(request.headers.get(HEADER), address.title)
         return await self._answer(request, address)
 

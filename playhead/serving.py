@@ -48,7 +48,7 @@ def _origin(settings: Settings) -> Binder:
     measured = Measured(retrying, registry=binder.registry, clock=SystemClock())
     clock = SystemClock()
     gatekeeper = _gatekeeper(binder, settings, clock)
-    origin.routes.bind(binder, measured, settings.origin, gatekeeper)
+    origin.routes.bind(binder, measured, settings.origin, gatekeeper, clock)
     publishing_service.bind(binder, settings, measured, compose.presigner(base))
     renewal = Renewal(
         partial(trust.registry_for_renewal, settings, measured),

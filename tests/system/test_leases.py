@@ -135,8 +135,9 @@ def test_a_console_without_keys_is_told_where_leases_come_from(tmp_path: Path) -
         build = tmp_path / "build"
         write_tree(build, seed=5)
         platform.push(build, "1").last_json()
-        elsewhere = f"--set=data={tmp_path / 'elsewhere'}"
+        root = tmp_path / "data" / "keys" / "root.json"
+        elsewhere = [f"--set=data={tmp_path / 'elsewhere'}", f"--set=console.trust.root={root}"]
         words = ("install", "game", tmp_path / "game", "--edge", platform.edge.url)
-        refused = run([elsewhere, *words], scratch=tmp_path)
+        refused = run([*elsewhere, *words], scratch=tmp_path)
         assert refused.exit_code == SettingsError.exit_code
         assert "console.entitlement.url" in refused.errors

@@ -21,6 +21,7 @@ from kit.http_client import HttpClient
 from kit.http_settings import ClientSettings
 from manifests.lease import HEADER
 from manifests.names import TitleId
+from tests.believing import BelievingHeads
 from tests.consoles import differences, impatient_settings
 from tests.faulty_edge import Asked, FaultyEdge, serving_faulty
 from tests.folder_publisher import LIVE, TITLE, FolderPublisher
@@ -199,7 +200,9 @@ async def two_edges(
 async def install(source: Source, folder: Path, *edges: FaultyEdge, **settings: Any) -> None:
     chosen = impatient_settings(*(edge.url for edge in edges), **settings)
     async with HttpClient(chosen.http) as http:
-        await Console(chosen, http, source).install(TITLE, folder, channel=LIVE)
+        await Console(chosen, http, source, new_heads=BelievingHeads).install(
+            TITLE, folder, channel=LIVE
+        )
 
 
 pytestmark = pytest.mark.may_block
@@ -255,7 +258,7 @@ async def test_a_lease_that_ended_on_the_way_is_replaced_at_once(
     edge.fault = ends_midway
     chosen = impatient_settings(edge.url)
     async with HttpClient(chosen.http) as http:
-        console = Console(chosen, http, source, clock)
+        console = Console(chosen, http, source, clock, BelievingHeads)
         report = await console.install(TITLE, tmp_path / "game", channel=LIVE)
     assert await differences(published[0], tmp_path / "game") == []
     assert source.asked == 2

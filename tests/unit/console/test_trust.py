@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from chunks.chunk_id import digest_of
 from console.settings import TrustSettings
 from kit.errors import Conflict, NotFound, SettingsError, Unavailable, Untrusted
+from kit.http_settings import ClientSettings
 from kit.units import Seconds
 from manifests import locations
 from manifests.documents import DeltaRef, Head, ObjectRef, encode, parse_head
@@ -28,6 +30,7 @@ from manifests.trust_roles import (
 )
 from tests.faulty_edge import Asked, FaultyEdge, flipped, serving_faulty, stalled, status
 from tests.folder_publisher import LIVE, TITLE
+from tests.polling import eventually
 from tests.trust_repository import keys_of, offline_signer, online_signer, trusted_root
 from tests.vouched_edge import BUNDLE_KEY, HEAD_KEY, STUDIO, VouchedWorld, vouched_world
 
@@ -554,3 +557,28 @@ async def test_what_vouches_takes_no_longer_than_the_setting_says(world: Vouched
     async with world.console(trust=trust, give_up_after=Seconds(60)) as console:
         with pytest.raises(Unavailable, match=r"a-title/live: .* did not come within 0.2 s"):
             await console.install(TITLE, world.game, channel=LIVE)
+
+
+async def test_console_stopped_amid_verifying_leaves_the_folder_free(world: VouchedWorld) -> None:
+    """The thread that waits for a document waits no more."""
+    name = f"{world.repository.signed[SNAPSHOT].version}.snapshot.json"
+    world.put_bundle(lambda documents: without(documents, name))
+
+    async def fault(request, asked, body):  # type: ignore[no-untyped-def]
+        return await stalled(request, asked, body) if "snapshot" in asked.path else None
+
+    world.edge.fault = fault
+    patient = ClientSettings(stall_after=Seconds(600))
+    async with world.console(http=patient) as console:
+        work = asyncio.create_task(console.install(TITLE, world.game, channel=LIVE))
+
+        async def is_asked() -> bool:
+            return any(asked.path == f"trust/{name}" for asked in world.edge.asked)
+
+        await eventually(is_asked)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+    world.edge.fault = None
+    await install(world)
+    assert world.text == "one"

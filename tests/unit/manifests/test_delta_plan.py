@@ -120,6 +120,14 @@ def test_what_is_chosen_can_be_done_and_pays(
         assert all(step.wanted_rows or step.is_stone for step in patches.steps())
 
 
+def test_a_stone_that_is_left_is_not_written_again_though_its_chunk_is_wanted() -> None:
+    one, two = CHUNKS[:2]
+    indexes = [index_of([Made([one], [two], 1)]), index_of([Made([two], [], 1)], salt=1)]
+    patches = choose_patches(NEW, [0, 1], indexes, set(), {check_of(1, 0)}, stone_room=0)
+    assert patches.rows == {0, 1}
+    assert not any(step.is_stone for step in patches.steps())
+
+
 def check_applicable(
     patches: Patches, here: set[ChunkId], indexes: Sequence[DeltaIndex], stones: set[bytes]
 ) -> None:
