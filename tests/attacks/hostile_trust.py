@@ -101,6 +101,8 @@ class Thief:
 
     stage: Stage
     title: TitleId
+    ahead: int = 0
+    """How many versions he skips."""
     served: dict[str, bytes] = field(default_factory=dict)
 
     def point_to(self, target: TargetFile, *more: tuple[str, bytes]) -> Change:
@@ -118,6 +120,8 @@ class Thief:
             versions[other] = version
             self.served[f"{version}.{other}.json"] = document
         next_snapshot = snapshot_with(snapshot, versions, time.time())
+        next_snapshot.version += self.ahead
+        timestamp.version += self.ahead
         next_timestamp = timestamp_with(timestamp, next_snapshot.version, time.time())
         self.served |= {
             f"{next_bin.version}.{role}.json": self._sign(next_bin, "release"),

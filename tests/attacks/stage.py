@@ -226,6 +226,7 @@ def running_stage(
 ) -> Iterator[Stage]:
     """Start everything below ``folder``; ``edge`` and ``origin`` are settings of one of both."""
     data = folder / "data"
+    folder.mkdir(exist_ok=True)
     flags = [f"--set=data={data}", "--set=log_json=true"]
     first = _role(
         "origin",

@@ -55,9 +55,7 @@ BOMBS: dict[str, tuple[Method, Callable[[], bytes]]] = {
     "bsdiff of half a gigabyte": (Method.BSDIFF, bz2_bomb),
     "bsdiff of two gigabytes that says a megabyte": (Method.BSDIFF, lzma2_bomb),
     "bsdiff of steps out of its base": (Method.BSDIFF, vast_steps),
-    "hdiff of two gigabytes that says a megabyte": (Method.HDIFF, lzma2_bomb),
     "lzma of two gigabytes": (Method.LZMA, lambda: lzma2_bomb()[4:]),
-    "a delta of nothing": (Method.ZSTD, lambda: b"\0"),
 }
 
 

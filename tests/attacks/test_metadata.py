@@ -12,8 +12,10 @@ from itertools import count, repeat
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
+from manifests.documents import encode, parse_head
 from manifests.names import TitleId
 from manifests.trust_bundle import HEAD, encode_bundle, parse_bundle
 from tests.attacks.hostile_trust import (
@@ -27,12 +29,12 @@ from tests.attacks.hostile_trust import (
     the_bin,
 )
 from tests.attacks.mirror import Answer, Asked, Attack, Honest
-from tests.attacks.stage import NEW, OLD, Stage, assert_refused, content_of
+from tests.attacks.stage import LIVE, NEW, OLD, Stage, assert_refused, content_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
 UNTRUSTED = 10
-ROLES = ["timestamp", "snapshot", "targets", "release-bin-", "release", "shard-", "publisher-"]
+ROLES = ["timestamp", "snapshot", "targets", "release-bin-", "shard-", "publisher-"]
 both_ways = pytest.mark.parametrize("has_bundle", [True, False], ids=["bundle", "one by one"])
 MEMORY_MAX = 300 << 20
 
@@ -80,38 +82,27 @@ def assert_install_withstood(
     assert content_of(folder) == NEW
 
 
-def role_name(documents: dict[str, bytes], role: str) -> str:
-    return f"{documents_role(documents, role)}.json"
-
-
-def documents_role(documents: dict[str, bytes], role: str) -> str:
-    if role != "release":
-        return named(documents, role).removesuffix(".json")
-    [found] = [name for name in documents if name.endswith(".release.json")]
-    return found.removesuffix(".json")
-
-
 @pytest.mark.parametrize(
     ("role", "has_bundle"),
-    [*((role, True) for role in ROLES), ("timestamp", False), ("publisher-", False)],
+    [*((role, True) for role in ROLES), ("publisher-", False)],
 )
 def test_metadata_forged_with_a_key_of_the_mirrors_is_refused(
     stage: Stage, title: TitleId, tmp_path: Path, role: str, has_bundle: bool
 ) -> None:
     mallory = CryptoSigner.generate_ed25519()
     now = documents_of(stage, title)
-    name = role_name(now, role)
+    name = named(now, role)
     forged = signed_by(now[name], mallory, expires="2036-01-01T00:00:00Z")
     attack = serving(instead({name: forged}), has_bundle=has_bundle)
     assert_install_withstood(stage, attack, title, tmp_path / "game", name, "signed by 0/1 keys")
 
 
-@pytest.mark.parametrize("role", ["timestamp", "release-bin-", "publisher-"])
+@pytest.mark.parametrize("role", ["timestamp", "publisher-"])
 def test_metadata_that_was_changed_under_its_signature_is_refused(
     stage: Stage, title: TitleId, tmp_path: Path, role: str
 ) -> None:
     now = documents_of(stage, title)
-    name = role_name(now, role)
+    name = named(now, role)
     changed = changed_unsigned(now[name], expires="2036-01-01T00:00:00Z")
     attack = serving(instead({name: changed}))
     assert_install_withstood(stage, attack, title, tmp_path / "game", name, "signed by 0/1 keys")
@@ -167,6 +158,25 @@ def older(old: dict[str, bytes]) -> Change:
 
 
 @both_ways
+def test_a_head_that_is_older_or_forged_moves_nobody(
+    stage: Stage, title: TitleId, tmp_path: Path, has_bundle: bool
+) -> None:
+    """Downgraded: what vouches is new and genuine, the head alone is not; what vouches counts."""
+    old = parse_head(documents_of(stage, title)[HEAD], title, LIVE)
+    stage.publish(title, OLD)
+    new = parse_head(documents_of(stage, title)[HEAD], title, LIVE)
+    forged = replace(new, release=replace(new.release, root=old.release.root))
+    ahead = replace(old, release=replace(old.release, counter=999))
+    for number, head in enumerate([old, forged, ahead]):
+        folder = tmp_path / str(number)
+        attack = serving(instead({HEAD: encode(head)}), has_bundle=has_bundle)
+        with stage.front.attacking(attack):
+            done = stage.console("install", title, folder)
+        assert done.last_json()["release"] == 2
+        assert content_of(folder) == OLD
+
+
+@both_ways
 def test_a_state_that_is_frozen_is_refused_once_it_has_expired(
     stage: Stage, title: TitleId, game: Path, has_bundle: bool
 ) -> None:
@@ -204,27 +214,26 @@ def test_a_bin_in_the_place_of_another_of_equal_version_is_refused_and_breaks_no
     stage: Stage, title: TitleId, tmp_path: Path, has_bundle: bool
 ) -> None:
     """Swapped: same keys, same version, same everything but the name under signature."""
-    now = documents_of(stage, title)
-    name = the_bin(now)
-    version = name.partition(".")[0]
-    while True:
+    other = title
+    while bin_of(stage, other)[1] == bin_of(stage, title)[1]:
         other = stage.new_title()
-        stage.publish(other, OLD)
-        documents = documents_of(stage, other)
-        found = the_bin(documents)
-        if found != name:
-            break
-    for _ in range(int(version) - int(found.partition(".")[0])):
-        stage.publish(other, OLD)
-    documents = documents_of(stage, other)
+        stage.publish(other, NEW)
+    while (ours := bin_of(stage, title)[0]) != (theirs := bin_of(stage, other)[0]):
+        stage.publish(title if ours < theirs else other, NEW)
+    documents, name = documents_of(stage, other), the_bin(documents_of(stage, title))
     found = the_bin(documents)
-    assert found.partition(".")[0] == version
     attack = serving(instead({name: documents[found]}), has_bundle=has_bundle)
     words = (name, "must be what", found.partition(".")[2].removesuffix(".json"))
     assert_install_withstood(stage, attack, title, tmp_path / "game", *words)
 
 
-@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "release-bin-", "publisher-"])
+def bin_of(stage: Stage, title: TitleId) -> tuple[int, str]:
+    """Return the version and the name of the bin that a title's head is in."""
+    version, _, rest = the_bin(documents_of(stage, title)).partition(".")
+    return int(version), rest
+
+
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "publisher-"])
 def test_metadata_that_is_withheld_is_named_and_nothing_is_installed_without(
     stage: Stage, title: TitleId, tmp_path: Path, role: str
 ) -> None:

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 SLOW_COUNT = 100
 """Connections of one attacker; what a server may serve at once is less."""
 LIMITS = ["requests_max=32", "close_idle_after=1s", "drop_stalled_after=1s"]
-PROMPT_S = 2.0
+PROMPT_S = 5.0
 
 
 @pytest.fixture(scope="module")

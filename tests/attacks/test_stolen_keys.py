@@ -28,7 +28,15 @@ from tests.attacks.hostile_trust import (
     serving,
     with_head,
 )
-from tests.attacks.stage import LIVE, NEW, OLD, Stage, assert_refused, content_of
+from tests.attacks.stage import (
+    LIVE,
+    NEW,
+    OLD,
+    Stage,
+    assert_refused,
+    content_of,
+    running_stage,
+)
 from tests.publishing import store_build
 from tests.trust_repository import offline_signer
 
@@ -119,6 +127,28 @@ def test_the_platforms_keys_do_not_bring_a_genuine_older_build_back(
         stage.publish(title, OLD)
     stage.console("update", game).last_json()
     assert content_of(game) == OLD
+
+
+def test_a_thief_who_counts_far_ahead_is_shaken_off_by_new_keys(tmp_path: Path) -> None:
+    """Fast-forward: versions so high that no honest one would be believed for years."""
+    with running_stage(tmp_path / "platform") as stage:
+        title, game = stage.new_title(), tmp_path / "game"
+        stage.installed(title, game)
+        thief = Thief(stage, title, ahead=10**9)
+        change = thief.point_to(head_target(LOCAL, release_of(stage, title, 1), LIVE))
+        forget_bin(game)
+        with stage.front.attacking(serving(change)):
+            stage.console("update", game).last_json()
+        stage.publish(title, NEW)
+        forget_bin(game)
+        done = stage.console("update", game)
+        assert_refused(done, "timestamp.json", "version", exit_code=UNTRUSTED)
+        assert content_of(game) == OLD
+        for role in ("timestamp", "snapshot", "release"):
+            rotated = stage.type("keys", "rotate", role, "--yes")
+            assert rotated.exit_code == 0, rotated.errors
+        stage.console("update", game).last_json()
+        assert content_of(game) == NEW
 
 
 def test_a_publishers_key_alone_moves_no_channel(
