@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kit.errors import SettingsError, Untrusted
-from playhead.roles import Finished, run
+from playhead.roles import Finished, Role, run
 from tests.platform import Platform, running_platform
 
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
@@ -56,7 +56,21 @@ def test_console_elsewhere_needs_the_root_and_says_so(platform: Platform, tmp_pa
     assert done.exit_code == SettingsError.exit_code
     assert "copy keys/root.json" in done.errors
     assert not (game / ".playhead").exists()
-    done = elsewhere(platform, "install", "game", game, root=tmp_path / "data/keys/root.json")
+    words = [*platform.storage, "--set=entitlement.listen.port=0", "serve", "entitlement"]
+    entitlement = Role("entitlement", words, tmp_path / "entitlement.log")
+    entitlement.start()
+    try:
+        done = elsewhere(
+            platform,
+            f"--set=console.entitlement.url={entitlement.url}",
+            f"--set=console.entitlement.token_file={tmp_path / 'data/keys/player.token'}",
+            "install",
+            "game",
+            game,
+            root=tmp_path / "data/keys/root.json",
+        )
+    finally:
+        entitlement.kill()
     assert done.exit_code == 0, done.errors
     assert (game / "game.txt").read_text() == "one"
 
