@@ -80,10 +80,6 @@ def text(parts: Parts) -> None:
     parts.counts[4] = 0xFFFFFFFF
 
 
-def offset(parts: Parts) -> None:
-    parts.stream_offset = 1 << 60
-
-
 def reserved(parts: Parts) -> None:
     parts.counts[5] = 1
 
@@ -102,10 +98,6 @@ def file_sizes(parts: Parts) -> None:
 
 def huge_file(parts: Parts) -> None:
     parts.body[8 * parts.entry_count] = 0x7F
-
-
-def chunk_size(parts: Parts) -> None:
-    parts.body[9 * parts.entry_count + 16 * parts.counts[1]] ^= 1
 
 
 def huge_chunk(parts: Parts) -> None:
@@ -165,20 +157,17 @@ SPOILED: dict[str, Spoil] = {
     "no entries": entries(0),
     "more chunks than occur": chunks,
     "four gigabytes of text": text,
-    "an offset beyond any stream": offset,
     "a count that must be zero": reserved,
     "columns that say a gibibyte": frame(GIB),
     "columns that say their size and hold a gibibyte": frame(0),
     "columns that say nothing": frame(None),
     "files that do not add up to chunks": file_sizes,
     "a file of exabytes": huge_file,
-    "chunks that do not add up to files": chunk_size,
     "a chunk of two gigabytes": huge_chunk,
     "a bundle that is not there": bundle_index,
     "a chunk that reaches out of its bundle": out_of_its_bundle,
     "an occurrence of no chunk": occurrence,
     "a group that is larger than its pages": group(size=1 << 50),
-    "a group of more entries than its pages": group(entry_count=999),
     "a group of more chunks than its pages": group(chunk_count=999),
     "a group of no pages": group(pages=()),
     "a page twice": page_twice,
