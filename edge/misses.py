@@ -38,8 +38,9 @@ class Budget:
 PLAYER = Budget(burst=128, per_s=1.0)
 """Twice what a console may have under way."""
 
-ANYBODY = Budget(burst=256, per_s=16.0)
-"""Of those who need no lease, all together: heads and releases of titles that nobody published."""
+ADDRESS = Budget(burst=128, per_s=4.0)
+"""Of an address, for what needs no lease: heads and releases of titles that nobody published. Many
+consoles may share one; who floods from one holds up nobody else's."""
 
 
 @dataclass(slots=True)

@@ -20,11 +20,11 @@ from edge.documents import DocumentAddress, Documents
 from edge.fill import Blob, Blobs, Landed
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics, Tier
-from edge.misses import ANYBODY, PLAYER, Misses
+from edge.misses import ADDRESS, PLAYER, Misses
 from edge.settings import EdgeSettings
 from edge.upstreams import NodeLease, Upstreams
 from kit.clock import Clock, SystemClock
-from kit.errors import NotFound, SettingsError
+from kit.errors import Denied, NotFound, SettingsError
 from kit.http_client import HttpClient
 from kit.http_content import Pieces, Representation, answer
 from kit.http_server import refuse_query
@@ -39,6 +39,7 @@ from manifests.addresses import (
     SliceAddress,
     SliceListAddress,
     TimestampAddress,
+    TitleAddress,
     TrustAddress,
     TrustBundleAddress,
     parse_path,
@@ -48,7 +49,7 @@ from manifests.lease import HEADER, Lease
 from manifests.lease_gate import Guard
 
 CACHE_NAME = "playhead"
-ANYBODY_NAME = "anybody without a lease"
+NOBODY = "somebody unknown"
 
 
 def bind(
@@ -163,13 +164,27 @@ class _Edge:
         refuse_query(request)
         address = parse_path(request.raw_path)
         if isinstance(address, OpenAddress):
-            return await self._answer(request, address)
+            if self._documents.has(address) or self._is_node(request, address):
+                return await self._answer(request, address)
+            with self._misses.counting(request.remote or NOBODY, ADDRESS):
+                return await self._answer(request, address)
         lease = self._guard.check(request.headers.get(HEADER), address.title)
         if isinstance(lease, Lease) and lease.title is None:
             return await self._answer(request, address)  # a node, which counts for its own clients
-        asker = lease.subject if isinstance(lease, Lease) else ANYBODY_NAME
+        asker = lease.subject if isinstance(lease, Lease) else NOBODY
         with self._misses.counting(asker, PLAYER):
             return await self._answer(request, address)
+
+    def _is_node(self, request: web.Request, address: OpenAddress) -> bool:
+        """Tell whether a node of ours asks, for all of its own clients."""
+        token = request.headers.get(HEADER)
+        if token is None or not isinstance(address, TitleAddress):
+            return False
+        try:
+            lease = self._guard.check(token, address.title)
+        except Denied:
+            return False
+        return isinstance(lease, Lease) and lease.title is None
 
     async def _answer(self, request: web.Request, address: Address) -> web.StreamResponse:
         match address:
@@ -194,11 +209,7 @@ class _Edge:
                 assert_never(address)
 
     async def _document(self, request: web.Request, address: DocumentAddress) -> web.StreamResponse:
-        if self._documents.has(address):
-            document, found = await self._documents.get(address)
-        else:
-            with self._misses.counting(ANYBODY_NAME, ANYBODY):
-                document, found = await self._documents.get(address)
+        document, found = await self._documents.get(address)
 
         def headers() -> dict[str, str]:
             bind_contextvars(cache=found.value)

@@ -19,6 +19,11 @@ settings.load_profile("busy machine")
 WATCHED = ["kit", "origin", "edge", "console", "packager", "services", "playhead"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the quick tests first: most of what is wrong is known after a few minutes."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail any test in which our code makes a blocking call on an event loop."""

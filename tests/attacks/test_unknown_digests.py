@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chunks.chunk_id import digest_of
-from edge.misses import ANYBODY, PLAYER, Budget
+from edge.misses import ADDRESS, PLAYER, Budget
 from tests.attacks import wire
 from tests.attacks.stage import NEW, Stage, running_stage
 
@@ -67,7 +67,7 @@ def test_made_up_titles_reach_the_origin_no_oftener_than_a_budget_allows(flooded
     stage, title = flooded, flooded.new_title()
     stage.publish(title, NEW)
     assert wire.get(stage.edge.url, f"/t/{title}/h/live").status == 200
-    allowed = reaching_upstream(stage, ANYBODY)
+    allowed = reaching_upstream(stage, ADDRESS)
     paths = [f"/t/made-up-{number}/h/live" for number in range(FLOOD)]
     replies = flood(stage.edge.url, paths, {})
     allowed()

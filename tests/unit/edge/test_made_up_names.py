@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from chunks.chunk_id import digest_of
-from edge.misses import ANYBODY, PLAYER
+from edge.misses import ADDRESS, PLAYER
 from kit.clock import ManualClock
 from kit.object_storage.testing import MemoryStorage
 from manifests.addresses import HeadAddress, ManifestAddress
@@ -71,8 +72,36 @@ async def test_what_the_edge_has_is_served_however_many_made_up_titles_are_asked
     assert (await edge.ask(title.head_address.path)).status == 200
     statuses = [
         (await edge.ask(HeadAddress(TitleId(f"made-up-{number}"), Channel("live")).path)).status
-        for number in range(ANYBODY.burst + 10)
+        for number in range(ADDRESS.burst + 10)
     ]
-    assert statuses == [404] * ANYBODY.burst + [429] * 10
+    assert statuses == [404] * ADDRESS.burst + [429] * 10
     assert (await edge.ask(title.head_address.path)).status == 200
     assert (await edge.ask(title.release_address.path)).status == 429
+
+
+async def test_who_floods_from_one_address_holds_up_no_other(
+    edge: Node, clock: ManualClock
+) -> None:
+    for number in range(ADDRESS.burst + 1):
+        await edge.ask(HeadAddress(TitleId(f"made-up-{number}"), Channel("live")).path)
+    path = title.release_address.path
+    assert (await edge.ask(path)).status == 429
+    assert (await show(edge, path, lease_at(clock, titles.TITLE))).status == 429
+    connector = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+    async with (
+        aiohttp.ClientSession(connector=connector) as elsewhere,
+        elsewhere.get(edge.url + path) as reply,
+    ):
+        assert reply.status == 200
+
+
+async def test_a_node_asks_for_heads_and_releases_of_all_its_clients(
+    edge: Node, clock: ManualClock
+) -> None:
+    lease = lease_at(clock, None)
+    statuses = {
+        (await show(edge, HeadAddress(TitleId(f"new-{n}"), Channel("live")).path, lease)).status
+        for n in range(ADDRESS.burst + 10)
+    }
+    assert statuses == {404}
+    assert (await edge.ask(title.release_address.path)).status == 200
