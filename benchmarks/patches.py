@@ -145,7 +145,8 @@ def _verdict(ours: PairUpdate, peers: Figures) -> str:
 def _download_notes(pairs: Measured) -> list[str]:
     notes = [
         "verdict: our bytes against those of the best peer on that pair, whatever it costs to make",
-        "ours counts the body of every request: head, root, pages, delta index, deltas, chunks;"
+        "ours counts the body of every request: head, what vouches for it (3.0 kB), root, pages,"
+        " delta index, deltas, chunks;"
         " the peers' files are counted without what a client needs to find and check them",
         "peers get both trees as tar files, sorted by path, without times and owners; per file:"
         " changed files against the old ones of that path, new files as one tar by zstd -19",
