@@ -50,7 +50,7 @@ class EntitlementClient:
         try:
             async with (
                 asyncio.timeout(WITHIN_S),
-                self._http.post(self._url, wish, headers=headers) as reply,
+                self._http.send("POST", self._url, headers=headers, body=wish) as reply,
             ):
                 return await _granted(reply)
         except TimeoutError as error:

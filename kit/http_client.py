@@ -162,32 +162,8 @@ class HttpClient:
         asked = dict(headers or {})
         if span is not None:
             asked["Range"] = f"bytes={span[0]}-{span[1] - 1}"
-        async with await self._ask("GET", url, asked) as response:
+        async with await self._request("GET", url, asked) as response:
             yield HttpReply(response, span)
-
-    @asynccontextmanager
-    async def post(
-        self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[HttpReply]:
-        """Send a small ``body`` to ``url``.
-
-        Raises:
-            Unavailable: No answer: whether it was taken in is not known.
-        """
-        async with await self._ask("POST", url, dict(headers or {}), body) as response:
-            yield HttpReply(response, None)
-
-    async def _ask(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None = None
-    ) -> aiohttp.ClientResponse:
-        assert self._session is not None, "use as an async context manager"
-        here = trace.current.get()
-        if here is not None:
-            headers["traceparent"] = here.header
-        with _naming(url):
-            return await self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
-            )
 
     @asynccontextmanager
     async def send(
@@ -203,20 +179,28 @@ class HttpClient:
         Raises:
             Unavailable: No answer: the message names the URL and what went wrong.
         """
+        asked, content = dict(headers or {}), None
+        if body is not None:
+            content = _in_pieces(memoryview(body).cast("B"))
+            asked["Content-Length"] = str(memoryview(body).nbytes)
+        async with await self._request(method, url, asked, content) as response:
+            yield HttpReply(response, None)
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        content: AsyncIterator[memoryview] | None = None,
+    ) -> aiohttp.ClientResponse:
         assert self._session is not None, "use as an async context manager"
-        asked = dict(headers or {})
         here = trace.current.get()
         if here is not None:
-            asked["traceparent"] = here.header
-        content = None if body is None else _in_pieces(memoryview(body).cast("B"))
-        if body is not None:
-            asked["Content-Length"] = str(memoryview(body).nbytes)
+            headers["traceparent"] = here.header
         with _naming(url):
-            response = await self._session.request(
-                method, url, headers=asked, data=content, allow_redirects=False
+            return await self._session.request(
+                method, url, headers=headers, data=content, allow_redirects=False
             )
-        async with response:
-            yield HttpReply(response, None)
 
 
 async def _in_pieces(body: memoryview) -> AsyncIterator[memoryview]:
