@@ -24,12 +24,11 @@ $(VENV)/dev: setup.cfg pyproject.toml $(VENV)/runtime
 	@.servers/bin/python -m pip install -q --disable-pip-version-check -r tests/servers/requirements.txt
 	@touch $@
 
-# Another implementation that leases are held against; where there is no npm its tests are skipped.
+# Another implementation that leases are held against; where npm is not, or cannot, its tests are skipped.
 .interop/installed: tests/interop/package.json tests/interop/package-lock.json
 	@mkdir -p .interop && cp $^ .interop/
-	@if command -v npm > /dev/null; then \
-		cd .interop && npm install --silent --no-save --no-audit --no-fund --ignore-scripts --omit=optional && touch installed; \
-	else echo "npm is not installed: tests of interoperability are skipped"; fi
+	@cd .interop && npm install --silent --no-save --no-audit --no-fund --ignore-scripts --omit=optional && touch installed \
+		|| echo "npm is missing, or could not install: tests of interoperability are skipped"
 
 demo: $(VENV)/runtime  ## Publish two builds, install one, update to the other, compare (OLD=dir NEW=dir)
 	@$(BIN)/playhead demo $(if $(OLD),--old '$(OLD)') $(if $(NEW),--new '$(NEW)')
