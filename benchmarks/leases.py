@@ -24,10 +24,10 @@ from kit.access_token import KEY_SIZE
 from kit.clock import SystemClock
 from kit.key_ring import KeyRing
 from kit.object_storage.testing import MemoryStorage
-from manifests.lease import HEADER, Subject
+from manifests.lease import HEADER, TOKEN_ID_SIZE, Subject
 from manifests.lease_gate import Gate
 from manifests.names import TitleId
-from services.entitlement.minting import TOKEN_ID_SIZE, mint
+from services.entitlement.minting import mint
 from tests import titles
 from tests.leased_platform import TITLE, LeasedPlatform, running_leased_platform
 from tests.leases import lease_at

@@ -10,6 +10,7 @@ import msgspec
 from console.leases import GrantedLease
 from kit.errors import Denied, NotFound, SettingsError, Unavailable
 from kit.http_client import HttpClient, HttpReply
+from kit.http_problem import read_problem
 from kit.secret_files import read_secret
 from manifests.names import TitleId
 
@@ -70,15 +71,15 @@ class EntitlementClient:
 
 
 async def _granted(reply: HttpReply) -> GrantedLease:
-    body = await reply.read(size_max=ANSWER_SIZE_MAX)
-    try:
-        if reply.status == 200:
+    if reply.status == 200:
+        body = await reply.read(size_max=ANSWER_SIZE_MAX)
+        try:
             answer = msgspec.json.decode(body, type=_Answer)
-            return GrantedLease(answer.lease, answer.expires_in_s)
-        problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unavailable(f"{reply.url}: answered {reply.status}, but not as expected") from error
-    if reply.status in _REFUSALS:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unavailable(f"{reply.url}: answered, but not with a lease") from error
+        return GrantedLease(answer.lease, answer.expires_in_s)
+    problem = await read_problem(reply)
+    if reply.status in _REFUSALS and problem.code:  # else it is some other server that refuses
         raise LeaseDenied(problem.detail[:500] or f"{reply.url}: answered {reply.status}")
     raise Unavailable(f"{reply.url}: answered {reply.status}: {problem.detail[:500]}")
 
@@ -86,8 +87,3 @@ async def _granted(reply: HttpReply) -> GrantedLease:
 class _Answer(msgspec.Struct, frozen=True):
     lease: str
     expires_in_s: float
-
-
-class _Problem(msgspec.Struct, frozen=True):
-    code: str = ""
-    detail: str = ""

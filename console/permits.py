@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
-
 from console.leases import Leases
-from kit.errors import Denied
+from kit.errors import Denied, NotFound
 from kit.http_client import HttpReply
+from kit.http_problem import read_problem
+from manifests.addresses import OpenAddress, parse_path
 from manifests.lease import HEADER
 from manifests.names import TitleId
-
-PROBLEM_SIZE_MAX = 4096
 
 
 class LeaseRefused(Denied):
@@ -47,12 +45,13 @@ async def permit_for(leases: Leases, key: str) -> Permit | None:
         Denied: The player may not download the title.
         Unavailable: There is no lease to be had.
     """
-    # Heads, releases and trust are for anyone.
-    parts = key.split("/")
-    if len(parts) < 4 or parts[0] != "t" or parts[2] not in {"m", "b"}:
+    try:
+        address = parse_path(f"/{key}")
+    except NotFound:
+        return None  # where nothing of a title can be
+    if isinstance(address, OpenAddress):
         return None
-    title = TitleId(parts[1])
-    return Permit(title, await leases.token(title))
+    return Permit(address.title, await leases.token(address.title))
 
 
 async def refuse_refusal(reply: HttpReply) -> None:
@@ -60,22 +59,13 @@ async def refuse_refusal(reply: HttpReply) -> None:
 
     Raises:
         LeaseRefused: It is one; the message is the edge's.
-        IntegrityError, Unavailable: Its words do not come.
+        Unavailable: Its words do not come.
     """
     if reply.status not in {401, 403}:
         return
-    body = await reply.read(size_max=PROBLEM_SIZE_MAX)
-    try:
-        problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        problem = _Problem()
+    problem = await read_problem(reply)
     words = problem.detail[:500] or "without saying why"
     raise LeaseRefused(
         f"{reply.url}: answered {reply.status} {problem.code[:60]}: {words}",
         is_final=reply.status == 403,
     )
-
-
-class _Problem(msgspec.Struct, frozen=True):
-    code: str = ""
-    detail: str = ""

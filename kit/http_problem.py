@@ -46,7 +46,9 @@ _BY_STATUS: dict[int, type[PlayheadError]] = {
 }
 
 
-class _Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True):
+    """What a problem document says, as far as we use it; empty if there was none."""
+
     code: str = ""
     detail: str = ""
 
@@ -60,14 +62,19 @@ async def problem_of(reply: HttpReply) -> PlayheadError:
     Raises:
         Unavailable: The connection broke or stalled.
     """
-    said = await _said(reply)
+    said = await read_problem(reply)
     detail = said.detail or f"answered {reply.status}"
     kind = _KINDS.get(said.code) or _BY_STATUS.get(reply.status, Unavailable)
     return kind(f"{reply.url}: {detail}")
 
 
-async def _said(reply: HttpReply) -> _Problem:
+async def read_problem(reply: HttpReply) -> Problem:
+    """Return what the answer says was wrong; nothing if it is no problem document.
+
+    Raises:
+        Unavailable: The connection broke or stalled.
+    """
     try:
-        return msgspec.json.decode(await reply.read(size_max=PROBLEM_SIZE_MAX), type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, IntegrityError):
-        return _Problem()
+        return msgspec.json.decode(await reply.read(size_max=PROBLEM_SIZE_MAX), type=Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IntegrityError):
+        return Problem()

@@ -29,6 +29,9 @@ LIFETIME_S = 900
 SKEW_S = 60
 """A console's lease is judged by the clock of the node it asks: clocks may be so far apart."""
 
+TOKEN_ID_SIZE = 12
+"""Bytes; 96 random bits tell apart all leases ever minted."""
+
 _ISSUER = "playhead"
 _VERSION = 1
 _READING = ["GET", "HEAD"]

@@ -19,14 +19,12 @@ from kit.key_ring import KeyRing
 from kit.key_ring_file import KeyRingFile
 from kit.service import Binder
 from kit.telemetry import get_logger
-from manifests.lease import LIFETIME_S, Lease, Subject, encode_lease
+from manifests.lease import LIFETIME_S, TOKEN_ID_SIZE, Lease, Subject, encode_lease
 from manifests.lease_gate import Gate
 from manifests.names import TitleId
 from playhead.settings import Settings
 
 LOOK_EVERY_S = 0.5
-
-TOKEN_ID_SIZE = 16
 
 log = get_logger("leases")
 

@@ -14,7 +14,7 @@ from kit.clock import Clock, SystemClock
 from kit.errors import NotFound, SettingsError
 from kit.http_client import HttpClient
 from kit.key_ring_file import KeyRingFile
-from manifests.lease import Subject
+from manifests.lease import TOKEN_ID_SIZE, Subject
 from manifests.names import TitleId
 from playhead.gatekeeping import lease_keys
 from playhead.revocations import ledger_file
@@ -22,7 +22,7 @@ from playhead.settings import Settings
 from services.entitlement.ledger import LedgerView, Taken, give_back, revoke
 from services.entitlement.ledger_file import LedgerFile
 from services.entitlement.local_ownership import LOCAL_PLAYER
-from services.entitlement.minting import TOKEN_ID_SIZE, Minted, mint
+from services.entitlement.minting import Minted, mint
 from services.entitlement.service import NotOwned
 
 

@@ -22,7 +22,7 @@ from manifests.trust_metadata import RoleKeys, role_keys
 from manifests.trust_roles import publisher_role, shard_role
 from playhead import compose
 from playhead.keys.signers import public_key
-from playhead.publishing_service import operator_secrets
+from playhead.local_secrets import OPERATOR_FILE, local_secret
 from playhead.settings import Settings
 from playhead.trust import Say, key_folder, open_registry
 
@@ -150,8 +150,8 @@ class PublisherDesk:
                 ) from error
 
     async def _asked(self, method: str, path: str, body: object, kind: type[T]) -> T:
-        secrets = await asyncio.to_thread(operator_secrets, self._settings)
-        headers = {"Authorization": f"Bearer {secrets.operator_secret}"}
+        secret = await asyncio.to_thread(local_secret, self._settings, OPERATOR_FILE)
+        headers = {"Authorization": f"Bearer {secret}"}
         content = None if body is None else msgspec.json.encode(body)
         url = f"{self._url}/accounts/v1/{path}"
         async with self._client.send(method, url, headers=headers, body=content) as reply:

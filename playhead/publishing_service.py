@@ -15,9 +15,10 @@ from kit.object_storage.direct import Presigner
 from kit.service import Binder
 from origin.publishing.rules import TitleRules
 from origin.publishing.trust_desk import TrustDesk
+from playhead.local_secrets import OPERATOR_FILE, local_secret
 from playhead.settings import Settings
 from playhead.trust import registry_for_renewal
-from services.accounts.account_file import AccountSecrets, GrantFile, account_secrets
+from services.accounts.account_file import GrantFile, account_secrets
 from services.accounts.accounts import Accounts
 from services.accounts.grants import Grant
 
@@ -25,15 +26,6 @@ from services.accounts.grants import Grant
 def audit_folder(settings: Settings) -> Path:
     """Return where the audit log of this machine's origin is."""
     return settings.data / "audit"
-
-
-def operator_secrets(settings: Settings, *, make: bool = False) -> AccountSecrets:
-    """Return what this machine's operators prove themselves by; reads a file.
-
-    Raises:
-        NotFound: No origin was ever started here.
-    """
-    return account_secrets(settings.data / settings.keys.dir, make=make)
 
 
 def bind(
@@ -60,14 +52,14 @@ def bind(
         )
 
     def open_accounts() -> Accounts:
-        found = operator_secrets(settings, make=True)
+        found = account_secrets(settings.data / settings.keys.dir)
         file = GrantFile(settings.data / "accounts")
         return Accounts(settings.accounts, found, file, clock=clock, random=secrets.token_bytes)
 
     check_token = services.accounts.routes.bind(
         binder,
         open_accounts,
-        lambda: operator_secrets(settings, make=True).operator_secret,
+        partial(local_secret, settings, OPERATOR_FILE),
         settings=settings.accounts,
         clock=clock,
         note=note,

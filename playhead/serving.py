@@ -45,14 +45,14 @@ def _origin(settings: Settings) -> Binder:
     base = compose.backend(settings)
     binder.lifetime(partial(compose.closing, base))
     retrying = compose.with_retries(base, settings)
-    measured = Measured(retrying, registry=binder.registry, clock=SystemClock())
     clock = SystemClock()
+    measured = Measured(retrying, registry=binder.registry, clock=clock)
     gatekeeper = _gatekeeper(binder, settings, clock)
     origin.routes.bind(binder, measured, settings.origin, gatekeeper, clock)
     publishing_service.bind(binder, settings, measured, compose.presigner(base))
     renewal = Renewal(
         partial(trust.registry_for_renewal, settings, measured),
-        clock=SystemClock(),
+        clock=clock,
         metrics=binder.registry,
     )
     binder.background("trust renewal", renewal.run)

@@ -20,15 +20,13 @@ SECRETS_NAME = "accounts.json"
 
 
 class AccountSecrets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What this platform signs tokens with, and what its operators prove themselves by."""
+    """What this platform signs tokens with, and knows refresh tokens by."""
 
     format: int = 1
     token_key: str
     """Private key, PEM."""
     refresh_secret: str
     """Hex."""
-    operator_secret: str
-    """Whoever knows it may approve and revoke publishers."""
 
 
 class _Grants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,22 +34,18 @@ class _Grants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     grants: list[Grant]
 
 
-def account_secrets(key_folder: Path, *, make: bool) -> AccountSecrets:
-    """Return the secrets in ``key_folder``; with ``make``, make them if there are none. Blocks.
+def account_secrets(key_folder: Path) -> AccountSecrets:
+    """Return the secrets in ``key_folder``, made if there are none. Blocks.
 
     Raises:
-        NotFound: There are none.
         SettingsError: They are damaged, or others may read them.
     """
     path = key_folder / SECRETS_NAME
-    if not make or path.exists():
-        return _decoded(path, AccountSecrets)
     with folder_locked(key_folder):
         if not path.exists():
             made = AccountSecrets(
                 token_key=TokenKey.generate().private_pem.decode(),
                 refresh_secret=secrets.token_hex(32),
-                operator_secret=secrets.token_urlsafe(32),
             )
             write_secret(path, msgspec.json.format(msgspec.json.encode(made)))
     return _decoded(path, AccountSecrets)

@@ -10,9 +10,6 @@ from kit.key_ring import RingKey
 from manifests.lease import Lease, Subject, encode_lease
 from manifests.names import TitleId
 
-TOKEN_ID_SIZE = 12
-"""Bytes; 96 random bits tell apart all leases ever minted."""
-
 
 class MintingKey(Protocol):
     """Knows the key to mint with; keys change daily."""

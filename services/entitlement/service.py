@@ -15,13 +15,13 @@ from kit.clock import Clock
 from kit.errors import Denied, PlayheadError, Unavailable
 from kit.server_sent_events import BEAT, ServerEvent
 from kit.telemetry import get_logger
-from manifests.lease import Subject
+from manifests.lease import TOKEN_ID_SIZE, Subject
 from manifests.names import TitleId
 from manifests.revocation_feed import CURRENT, revoked_events
 from services.entitlement.broadcast import Broadcast
 from services.entitlement.ledger import Ledger, LedgerView, give_back, news, revoke
 from services.entitlement.ledger_file import LedgerFile
-from services.entitlement.minting import TOKEN_ID_SIZE, Minted, MintingKey, mint
+from services.entitlement.minting import Minted, MintingKey, mint
 from services.entitlement.ownership import Ownership
 from services.entitlement.settings import EntitlementSettings
 

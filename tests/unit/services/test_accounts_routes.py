@@ -26,6 +26,7 @@ from tests.serving import LISTEN, Node, Reply, running
 
 SCOPE = {"publisher": "acme", "titles": ["game"], "channels": ["live"]}
 SETTINGS = AccountsSettings(guesses_per_minute=5, logins_per_minute=10)
+SECRET = "what operators know"
 
 
 @dataclass
@@ -36,18 +37,13 @@ class Desk:
     check_token: Any
     noted: list[str]
 
-    @property
-    async def secret(self) -> str:
-        found = await asyncio.to_thread(account_secrets, self.folder / "keys", make=False)
-        return found.operator_secret
-
     async def form(self, path: str, **fields: str) -> Reply:
         return await self.send("POST", path, urlencode(fields).encode())
 
     async def operator(self, path: str, content: object = None, secret: str | None = None) -> Reply:
         method = "GET" if content is None else "POST"
         body = b"" if content is None else msgspec.json.encode(content)
-        token = await self.secret if secret is None else secret
+        token = SECRET if secret is None else secret
         headers = {"Authorization": f"Bearer {token}"}
         return await self.send(method, f"/accounts/v1/{path}", body, headers)
 
@@ -79,7 +75,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     binder, noted = Binder("origin", LISTEN), list[str]()
 
     def open_accounts() -> Accounts:
-        found = account_secrets(tmp_path / "keys", make=True)
+        found = account_secrets(tmp_path / "keys")
         file = GrantFile(tmp_path / "accounts")
         return Accounts(SETTINGS, found, file, clock=clock, random=secrets.token_bytes)
 
@@ -89,7 +85,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     check_token = services.accounts.routes.bind(
         binder,
         open_accounts,
-        lambda: account_secrets(tmp_path / "keys", make=True).operator_secret,
+        lambda: SECRET,
         settings=SETTINGS,
         clock=clock,
         note=note,
