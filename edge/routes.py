@@ -7,25 +7,24 @@ list, so that ``Content-Range`` and 416 are right before a byte of it is fetched
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import assert_never
 
 from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from chunks.slices import SLICE_LIST_SIZE_MAX, SLICE_SIZE, SliceList, parse_slice_list
-from edge.disk_cache import DiskCache
-from edge.documents import DocumentAddress, Documents
-from edge.fill import Blob, Blobs, Landed
-from edge.memory_cache import MemoryCache
-from edge.metrics import EdgeMetrics, Tier
+from edge.cache_status import CACHE_NAME, CacheStatus
+from edge.documents import DocumentAddress
+from edge.fill import Blob, Landed
+from edge.metrics import EdgeMetrics
 from edge.misses import ADDRESS, PLAYER, Misses
+from edge.node import Node
 from edge.settings import EdgeSettings
-from edge.upstreams import NodeLease, Upstreams
+from edge.upstreams import NodeLease
 from kit.clock import Clock, SystemClock
 from kit.errors import Denied, NotFound, SettingsError
-from kit.http_client import HttpClient
 from kit.http_content import Pieces, Representation, answer
 from kit.http_server import refuse_query
 from kit.service import Binder
@@ -48,7 +47,6 @@ from manifests.documents import PAGE_STORED_SIZE_MAX
 from manifests.lease import HEADER, Lease
 from manifests.lease_gate import Guard
 
-CACHE_NAME = "playhead"
 NOBODY = "somebody unknown"
 
 
@@ -68,8 +66,9 @@ def bind(
     """
     _check_upstreams(settings.upstreams)
     clock = clock or SystemClock()
-    edge = _Edge(settings, guard, node_lease, clock, EdgeMetrics(binder.registry))
-    binder.lifetime(edge.open)
+    node = Node(settings, node_lease, clock, EdgeMetrics(binder.registry))
+    edge = _Edge(node, guard, clock)
+    binder.lifetime(node.open)
     binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
 
@@ -82,83 +81,14 @@ def _check_upstreams(urls: Sequence[str]) -> None:
             raise SettingsError(f"edge.upstreams: {url!r} is no base URL such as http://host:7401")
 
 
-class CacheStatus:
-    """What ``Cache-Status`` says of one answer; told what the answer is made of.
-
-    Source: RFC 9211, section 2.
-    """
-
-    def __init__(self) -> None:
-        self.text = "hit"
-
-    def note(self, landed: Landed, *, missing_count: int = 0, count: int = 1) -> None:
-        """Take in the first of ``count`` blobs, ``missing_count`` of which were not cached."""
-        if missing_count or landed.tier is Tier.FILL:
-            self.text = "fwd=partial" if missing_count < count > 1 else "fwd=miss"
-            self.text += "; collapsed" if landed.is_collapsed else ""
-        elif self.text.startswith("hit"):
-            self.text = f"hit; detail={landed.tier.value}"
-
-    def headers(self) -> dict[str, str]:
-        """Return the header, and put the same into the request's log line."""
-        bind_contextvars(cache=self.text)
-        return {"Cache-Status": f"{CACHE_NAME}; {self.text}"}
-
-
 class _Edge:
-    def __init__(
-        self,
-        settings: EdgeSettings,
-        guard: Guard,
-        node_lease: NodeLease,
-        clock: Clock,
-        metrics: EdgeMetrics,
-    ) -> None:
+    def __init__(self, node: Node, guard: Guard, clock: Clock) -> None:
         self._guard = guard
         self._misses = Misses(clock)
         self._clock = clock
-        self._metrics = metrics
-        self._client = HttpClient(settings.client)
-        self._disk = DiskCache(
-            settings.cache_dir,
-            max_bytes=settings.max_bytes,
-            threads=settings.disk_threads,
-            metrics=metrics,
-        )
-        upstreams = Upstreams(
-            settings.upstreams,
-            self._client,
-            node_lease=node_lease,
-            within_s=settings.fill_within,
-            cool_down_s=settings.cool_down_for,
-            clock=clock,
-            metrics=metrics,
-        )
-        self._documents = Documents(
-            settings.cache_dir / "documents",
-            upstreams,
-            count_max=settings.documents_max,
-            max_bytes=settings.documents_max_bytes,
-            head_fresh_s=settings.head_fresh_for,
-            clock=clock,
-        )
-        self._blobs = Blobs(
-            memory=MemoryCache(settings.memory_max_bytes),
-            disk=self._disk,
-            upstreams=upstreams,
-            fills_max=settings.fills_max,
-            ahead_max=settings.ahead_max,
-            clock=clock,
-            metrics=metrics,
-        )
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        async with self._client, self._disk.open(), self._documents.open():
-            try:
-                yield
-            finally:
-                await self._blobs.close()
+        self._metrics = node.metrics
+        self._documents = node.documents
+        self._blobs = node.blobs
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)

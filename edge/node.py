@@ -1,0 +1,69 @@
+"""The parts of one edge, put together: what it fetches from, keeps, and hands out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from edge.disk_cache import DiskCache
+from edge.documents import Documents
+from edge.fill import Blobs
+from edge.memory_cache import MemoryCache
+from edge.metrics import EdgeMetrics
+from edge.settings import EdgeSettings
+from edge.upstreams import NodeLease, Upstreams
+from kit.clock import Clock
+from kit.http_client import HttpClient
+
+
+class Node:
+    """An edge without its doors: routes and operators work on it. Open it before use."""
+
+    def __init__(
+        self, settings: EdgeSettings, node_lease: NodeLease, clock: Clock, metrics: EdgeMetrics
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.metrics = metrics
+        self.client = HttpClient(settings.client)
+        self.disk = DiskCache(
+            settings.cache_dir,
+            max_bytes=settings.max_bytes,
+            threads=settings.disk_threads,
+            metrics=metrics,
+        )
+        self.upstreams = Upstreams(
+            settings.upstreams,
+            self.client,
+            node_lease=node_lease,
+            within_s=settings.fill_within,
+            cool_down_s=settings.cool_down_for,
+            clock=clock,
+            metrics=metrics,
+        )
+        self.documents = Documents(
+            settings.cache_dir / "documents",
+            self.upstreams,
+            count_max=settings.documents_max,
+            max_bytes=settings.documents_max_bytes,
+            head_fresh_s=settings.head_fresh_for,
+            clock=clock,
+        )
+        self.blobs = Blobs(
+            memory=MemoryCache(settings.memory_max_bytes),
+            disk=self.disk,
+            upstreams=self.upstreams,
+            fills_max=settings.fills_max,
+            ahead_max=settings.ahead_max,
+            clock=clock,
+            metrics=metrics,
+        )
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Take up the cache, until the block is left; what is being written then is finished."""
+        async with self.client, self.disk.open(), self.documents.open():
+            try:
+                yield
+            finally:
+                await self.blobs.close()
