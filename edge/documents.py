@@ -98,7 +98,7 @@ class Documents:
         self._head_fresh_s = head_fresh_s
         self._clock = clock
         self._known: OrderedDict[str, Document] = OrderedDict()
-        self._refreshes: SingleFlight[str, Document] = SingleFlight()
+        self._refreshes: SingleFlight[tuple[str, bool], Document] = SingleFlight()
         self._saves: SingleFlight[str, None] = SingleFlight()
 
     @asynccontextmanager
@@ -133,11 +133,11 @@ class Documents:
         if age_s < fresh_s:
             return known, Found.HIT
         if age_s < fresh_s + revalidate_s:
-            self._refreshes.join(path, lambda: self._fetch(address))
+            self._refresh_behind(address)
             return known, Found.STALE
         is_usable = age_s < fresh_s + STALE_IF_ERROR_S
         if is_usable and self._upstreams.are_all_avoided:
-            self._refreshes.join(path, lambda: self._fetch(address))
+            self._refresh_behind(address)
             return known, Found.STALE  # asking first would only make the client wait
         try:
             return await self._refresh(address), Found.REFRESHED
@@ -153,7 +153,11 @@ class Documents:
         return self._head_fresh_s, self._head_fresh_s
 
     async def _refresh(self, address: DocumentAddress) -> Document:
-        return await self._refreshes.run(address.path, lambda: self._fetch(address))
+        return await asyncio.shield(self._refresh_behind(address))
+
+    def _refresh_behind(self, address: DocumentAddress) -> asyncio.Future[Document]:
+        flight = address.path, self._upstreams.is_shielded(address.path)
+        return self._refreshes.join(flight, lambda: self._fetch(address))
 
     async def _fetch(self, address: DocumentAddress) -> Document:
         path = address.path

@@ -108,7 +108,7 @@ class Blobs:
         self._upstreams = upstreams
         self._clock = clock
         self._metrics = metrics
-        self._flights: SingleFlight[Digest, Landed] = SingleFlight()
+        self._flights: SingleFlight[tuple[Digest, bool], Landed] = SingleFlight()
         self._fills = asyncio.Semaphore(fills_max)
         self._ahead_left = ahead_max
         self._writes: dict[asyncio.Task[None], Digest] = {}
@@ -130,10 +130,11 @@ class Blobs:
             at_hand: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
             at_hand.set_result(Landed(content, Tier.MEMORY))
             return Flight(at_hand, is_collapsed=False)
-        is_collapsed = name in self._flights
+        flight = name, self._upstreams.is_shielded(blob.path)
+        is_collapsed = flight in self._flights
         if is_collapsed:
             self._metrics.collapsed.inc()
-        return Flight(self._flights.join(name, lambda: self._bring(blob, name)), is_collapsed)
+        return Flight(self._flights.join(flight, lambda: self._bring(blob, name)), is_collapsed)
 
     async def in_order(self, blobs: Sequence[Blob]) -> AsyncGenerator[Landed, None]:
         """Yield ``blobs`` one by one, the next few on their way meanwhile.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -36,11 +36,27 @@ class EdgeMetrics:
         self.upstream_failures = counter(
             "upstream_failures_total", "Upstreams left for the next.", "upstream", "code"
         )
+        self.upstream_attempts = counter(
+            "upstream_attempts_total", "Requests made to an upstream.", "upstream"
+        )
+        self.upstream_retries = counter(
+            "upstream_retries_total",
+            "Further requests for one object: after a failure, a slow start, or one too many.",
+            "why",
+        )
         self.evictions = counter("evictions_total", "Blobs dropped from disk for room.")
         self.not_cached = counter(
             "not_cached_total", "Blobs served without being kept, by reason.", "reason"
         )
         self._registry = registry
+
+    def watch_each(
+        self, name: str, told: str, label: str, values: Mapping[str, Callable[[], float]]
+    ) -> None:
+        """Report as a gauge each of ``values``, which are named by ``label``."""
+        gauge = Gauge(f"playhead_edge_{name}", told, [label], registry=self._registry)
+        for each, value in values.items():
+            gauge.labels(each).set_function(value)
 
     def watch(self, name: str, told: str, value: Callable[[], float]) -> None:
         """Report ``value()`` as a gauge whenever metrics are read."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from secrets import token_hex
 
 from edge.disk_cache import DiskCache
 from edge.documents import Documents
 from edge.fill import Blobs
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics
+from edge.passage import NodeName
 from edge.settings import EdgeSettings
 from edge.upstreams import NodeLease, Upstreams
 from kit.clock import Clock
@@ -24,6 +26,8 @@ class Node:
     ) -> None:
         self.settings = settings
         self.clock = clock
+        self.name = NodeName(token_hex(8))
+        """Told to whom it asks, so that a circle of nodes is noticed."""
         self.metrics = metrics
         self.client = HttpClient(settings.client)
         self.disk = DiskCache(
@@ -33,11 +37,10 @@ class Node:
             metrics=metrics,
         )
         self.upstreams = Upstreams(
-            settings.upstreams,
+            settings,
             self.client,
             node_lease=node_lease,
-            within_s=settings.fill_within,
-            cool_down_s=settings.cool_down_for,
+            here=self.name,
             clock=clock,
             metrics=metrics,
         )
@@ -62,7 +65,12 @@ class Node:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Take up the cache, until the block is left; what is being written then is finished."""
-        async with self.client, self.disk.open(), self.documents.open():
+        async with (
+            self.client,
+            self.upstreams.open(),
+            self.disk.open(),
+            self.documents.open(),
+        ):
             try:
                 yield
             finally:

@@ -21,6 +21,7 @@ from edge.fill import Blob, Landed
 from edge.metrics import EdgeMetrics
 from edge.misses import ADDRESS, PLAYER, Misses
 from edge.node import Node
+from edge.passage import HERE, passage_of
 from edge.settings import EdgeSettings
 from edge.upstreams import NodeLease
 from kit.clock import Clock, SystemClock
@@ -64,7 +65,12 @@ def bind(
     Raises:
         SettingsError: An upstream is no base URL, or there is none.
     """
-    _check_upstreams(settings.upstreams)
+    if not settings.upstreams:
+        raise SettingsError("edge.upstreams: name at least one origin or edge to fetch from")
+    _check_urls("edge.upstreams", settings.upstreams)
+    _check_urls("edge.shields", settings.shields)
+    if settings.own_url and settings.own_url not in settings.shields:
+        raise SettingsError(f"edge.own_url: {settings.own_url} is none of edge.shields")
     clock = clock or SystemClock()
     node = Node(settings, node_lease, clock, EdgeMetrics(binder.registry))
     edge = _Edge(node, guard, clock)
@@ -73,12 +79,10 @@ def bind(
     binder.cancel_abandoned()
 
 
-def _check_upstreams(urls: Sequence[str]) -> None:
-    if not urls:
-        raise SettingsError("edge.upstreams: name at least one origin or edge to fetch from")
+def _check_urls(setting: str, urls: Sequence[str]) -> None:
     for url in urls:
         if not re.fullmatch(r"https?://[^/?#\s]+/?", url):
-            raise SettingsError(f"edge.upstreams: {url!r} is no base URL such as http://host:7401")
+            raise SettingsError(f"{setting}: {url!r} is no base URL such as http://host:7401")
 
 
 class _Edge:
@@ -86,12 +90,14 @@ class _Edge:
         self._guard = guard
         self._misses = Misses(clock)
         self._clock = clock
+        self._name = node.name
         self._metrics = node.metrics
         self._documents = node.documents
         self._blobs = node.blobs
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
+        HERE.set(passage_of(request.headers, self._name))
         address = parse_path(request.raw_path)
         if isinstance(address, OpenAddress):
             if self._documents.has(address) or self._is_node(request, address):
