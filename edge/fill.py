@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from chunks.chunk_id import Digest, check_digest, digest_of
 from edge.disk_cache import DiskCache
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics, Tier
+from edge.siblings import SiblingGone, Siblings
 from edge.upstreams import Upstreams
 from kit.buffers import Buffer
 from kit.clock import Clock
@@ -98,6 +100,7 @@ class Blobs:
         memory: MemoryCache,
         disk: DiskCache,
         upstreams: Upstreams,
+        siblings: Siblings,
         fills_max: int,
         ahead_max: int,
         clock: Clock,
@@ -106,6 +109,7 @@ class Blobs:
         self._memory = memory
         self._disk = disk
         self._upstreams = upstreams
+        self._siblings = siblings
         self._clock = clock
         self._metrics = metrics
         self._flights: SingleFlight[tuple[Digest, bool], Landed] = SingleFlight()
@@ -177,6 +181,9 @@ class Blobs:
             self._memory.put(name, kept)
             return Landed(kept, Tier.DISK)
         self._check_missing(blob.path)
+        if not self._siblings.owns(name):
+            with suppress(SiblingGone):
+                return await self._from_owner(blob, name)
         async with self._fills:
             try:
                 content = await self._upstreams.fetch(blob.path, lambda reply: _take(reply, blob))
@@ -186,8 +193,21 @@ class Blobs:
         self._metrics.fills.inc()
         self._metrics.upstream_bytes.inc(len(content))
         self._memory.put(name, content)
-        self._write_behind(name, content)
+        if self._siblings.owns(name):  # and was not only done without
+            self._write_behind(name, content)
         return Landed(content, Tier.FILL)
+
+    async def _from_owner(self, blob: Blob, name: Digest) -> Landed:
+        """Have the blob from the worker that fetches and keeps it for all."""
+
+        async def take(reply: HttpReply) -> Landed:
+            content = await _take(reply, blob)
+            is_hit = "hit" in reply.headers.get("Cache-Status", "")
+            return Landed(content, Tier.DISK if is_hit else Tier.FILL)
+
+        landed = await self._siblings.fetch(name, blob.path, take)
+        self._memory.put(name, landed.content)
+        return landed
 
     def _write_behind(self, name: Digest, content: Buffer) -> None:
         if len(self._writes) >= self._writes_max:

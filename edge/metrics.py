@@ -30,6 +30,13 @@ class EdgeMetrics:
         self.served_bytes = {tier: sent.labels(tier.value) for tier in Tier}
         self.bad_on_disk = bad.labels("disk")
         self.bad_upstream = bad.labels("upstream")
+        self.bad_sibling = bad.labels("sibling")
+        self.sibling_fetches = counter(
+            "sibling_fetches_total", "Things had from another worker, which fetched or kept them."
+        )
+        self.sibling_failures = counter(
+            "sibling_failures_total", "Times another worker did not answer, and was done without."
+        )
         self.fills = counter("fills_total", "Fetches from upstream that brought verified bytes.")
         self.collapsed = counter("collapsed_total", "Requests that joined one under way.")
         self.upstream_bytes = counter("upstream_bytes_total", "Bytes read from upstreams.")

@@ -37,11 +37,11 @@ class Passage:
 
     nodes: tuple[NodeName, ...] = ()
     is_from_sibling: bool = False
-    """Whether another worker of this node asks, as it does only once."""
+    """Whether another worker of this node asks, on behalf of its own client."""
 
-    def header(self, here: NodeName) -> str:
-        """Return what to tell the next."""
-        return ", ".join(f"playhead; node={node}" for node in (*self.nodes, here))
+    def header(self, *here: NodeName) -> str:
+        """Return what to tell the next, which is another node if it is told who is ``here``."""
+        return ", ".join(f"playhead; node={node}" for node in (*self.nodes, *here))
 
 
 _FROM_CLIENT = Passage()
@@ -49,7 +49,9 @@ HERE: ContextVar[Passage] = ContextVar("passage", default=_FROM_CLIENT)
 """Of the request being served; fills that it begins inherit it."""
 
 
-def passage_of(headers: Mapping[str, str], here: NodeName) -> Passage:
+def passage_of(
+    headers: Mapping[str, str], here: NodeName, *, is_from_sibling: bool = False
+) -> Passage:
     """Return where a request has been, by its ``headers``.
 
     Raises:
@@ -63,4 +65,4 @@ def passage_of(headers: Mapping[str, str], here: NodeName) -> Passage:
         )
     if len(nodes) >= NODES_MAX:
         raise LoopDetected(f"it has passed {len(nodes)} nodes, the most there may be")
-    return Passage(nodes)
+    return Passage(nodes, is_from_sibling)

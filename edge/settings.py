@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edge.crew import WORKERS_MAX
 from kit.http_settings import ClientSettings, ListenSettings
 from kit.settings import Group
 from kit.units import GIB, MIB, ByteSize, Seconds
@@ -17,6 +18,10 @@ class EdgeSettings(Group, frozen=True):
     """Where an edge fetches, how much it keeps, and how patient it is."""
 
     listen: ListenSettings = ListenSettings(port=7402)
+    """Its limits hold for each worker."""
+    workers: Annotated[int, Meta(ge=0, le=WORKERS_MAX)] = 0
+    """Processes that serve, of which each uses one core; 0 is this process alone, as whenever other
+    roles are served with it. One for each core, up to 16, uses the machine."""
     upstreams: tuple[str, ...] = ("http://127.0.0.1:7401",)
     """Base URLs of origins or other edges, the preferred first; one that fails is left for the
     next."""
