@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
@@ -13,6 +15,7 @@ from kit.buffers import Buffer
 from kit.errors import IntegrityError, NotFound, Unavailable
 from kit.http_semantics import content_range
 from kit.http_settings import ClientSettings
+from kit.tls import client_context
 
 READ_BUFFER_SIZE = 1 << 20
 """aiohttp stops reading the socket at twice this; its own 64 KiB would stall every slice often."""
@@ -121,8 +124,11 @@ class HttpClient:
 
     async def __aenter__(self) -> HttpClient:
         settings = self._settings
+        believed: ssl.SSLContext | bool = True
+        if settings.ca_file is not None:
+            believed = await asyncio.to_thread(client_context, settings.ca_file)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.connections_max),
+            connector=aiohttp.TCPConnector(limit=settings.connections_max, ssl=believed),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_within, sock_read=settings.stall_after
             ),
