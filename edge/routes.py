@@ -15,8 +15,10 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from chunks.slices import SLICE_LIST_SIZE_MAX, SLICE_SIZE, SliceList, parse_slice_list
+from edge.at_hand import MemoryAtHand
 from edge.cache_status import CACHE_NAME, CacheStatus
 from edge.documents import DocumentAddress
+from edge.fast_lane import FastLane
 from edge.fill import Blob, Landed
 from edge.metrics import EdgeMetrics
 from edge.misses import ADDRESS, PLAYER, Misses
@@ -71,6 +73,9 @@ def bind(
     binder.lifetime(node.open)
     binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
+    if settings.fast_lane:
+        at_hand = MemoryAtHand(node.blobs)
+        binder.fast_lane(FastLane(at_hand, node.blobs, guard, clock, node.metrics))
 
 
 def _check_upstreams(urls: Sequence[str]) -> None:

@@ -17,6 +17,9 @@ class EdgeSettings(Group, frozen=True):
     """Where an edge fetches, how much it keeps, and how patient it is."""
 
     listen: ListenSettings = ListenSettings(port=7402)
+    fast_lane: bool = True
+    """Answer content that is in memory without aiohttp: the same answers, for less of the
+    processor."""
     upstreams: tuple[str, ...] = ("http://127.0.0.1:7401",)
     """Base URLs of origins or other edges, the preferred first; one that fails is left for the
     next."""
