@@ -126,10 +126,14 @@ class Blobs:
         """Tell whether the blob is thought to be cached."""
         return name in self._memory or name in self._being_written or name in self._disk
 
+    def at_hand(self, name: Digest) -> Buffer | None:
+        """Return a verified blob if it is in memory."""
+        return self._memory.get(name) or self._being_written.get(name)
+
     def begin(self, blob: Blob) -> Flight:
         """Start bringing ``blob``, or join whoever is."""
         name = blob.name
-        content = self._memory.get(name) or self._being_written.get(name)
+        content = self.at_hand(name)
         if content is not None:
             at_hand: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
             at_hand.set_result(Landed(content, Tier.MEMORY))

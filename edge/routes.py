@@ -15,9 +15,11 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from chunks.slices import SLICE_LIST_SIZE_MAX, SLICE_SIZE, SliceList, parse_slice_list
+from edge.at_hand import MemoryAtHand
 from edge.cache_status import CACHE_NAME, CacheStatus
 from edge.crew import ALONE, Crew
 from edge.documents import DocumentAddress
+from edge.fast_lane import FastLane
 from edge.fill import Blob, Landed
 from edge.metrics import EdgeMetrics
 from edge.misses import ADDRESS, PLAYER, Misses
@@ -83,6 +85,9 @@ def bind(
     binder.lifetime(node.open)
     binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
+    if settings.fast_lane:
+        at_hand = MemoryAtHand(node.blobs)
+        binder.fast_lane(FastLane(at_hand, node.blobs, guard, clock, node.metrics))
     if crew.count > 1:
         binder.unix_socket = socket_of(settings.cache_dir, crew.index)
         binder.health.speak_for_all(crew.index, node.siblings.ask_all)

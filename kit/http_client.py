@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from kit.buffers import Buffer
 from kit.errors import IntegrityError, NotFound, Unavailable
 from kit.http_semantics import content_range
 from kit.http_settings import ClientSettings
+from kit.tls import client_context
 
 READ_BUFFER_SIZE = 1 << 20
 """aiohttp stops reading the socket at twice this; its own 64 KiB would stall every slice often."""
@@ -124,8 +127,11 @@ class HttpClient:
 
     async def __aenter__(self) -> HttpClient:
         settings = self._settings
+        believed: ssl.SSLContext | bool = True
+        if settings.ca_file is not None:
+            believed = await asyncio.to_thread(client_context, settings.ca_file)
         self._session = aiohttp.ClientSession(
-            connector=self._connector(settings.connections_max),
+            connector=self._connector(settings.connections_max, believed),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_within, sock_read=settings.stall_after
             ),
@@ -147,10 +153,12 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
-    def _connector(self, connections_max: int) -> aiohttp.BaseConnector:
+    def _connector(
+        self, connections_max: int, believed: ssl.SSLContext | bool
+    ) -> aiohttp.BaseConnector:
         if self._unix_socket is not None:
             return aiohttp.UnixConnector(str(self._unix_socket), limit=connections_max)
-        return aiohttp.TCPConnector(limit=connections_max)
+        return aiohttp.TCPConnector(limit=connections_max, ssl=believed)
 
     @asynccontextmanager
     async def get(

@@ -22,6 +22,7 @@ from kit.http_semantics import (
 )
 from kit.http_server import STATE, problem
 from kit.telemetry import get_logger
+from kit.tls import FIRST_WRITE_SIZE
 
 log = get_logger("http")
 
@@ -111,10 +112,12 @@ async def _send(
     length: int,
 ) -> None:
     """Send ``piece`` and what ``pieces`` still yields: ``length`` bytes in all."""
+    begun = FIRST_WRITE_SIZE if request.secure else 0
     try:
         while True:
             length -= len(piece)
-            await _write(request, response, memoryview(piece))
+            await _write(request, response, memoryview(piece), begun)
+            begun = 0
             if length <= 0:
                 break
             piece = await anext(pieces)
@@ -125,14 +128,20 @@ async def _send(
         _break_off(request, error)
 
 
-async def _write(request: web.Request, response: web.StreamResponse, piece: memoryview) -> None:
+async def _write(
+    request: web.Request, response: web.StreamResponse, piece: memoryview, begun: int
+) -> None:
+    """Write ``piece``, the first ``begun`` bytes of it apart."""
     patience_s = request.app[STATE].settings.drop_stalled_after
-    for at in range(0, len(piece), WRITE_SIZE):
+    at = 0
+    while at < len(piece):
+        size = WRITE_SIZE if at >= begun else begun
         try:
             async with asyncio.timeout(patience_s):
-                await response.write(piece[at : at + WRITE_SIZE])
+                await response.write(piece[at : at + size])
         except TimeoutError as error:
-            raise ClientStalled(f"took less than {WRITE_SIZE} bytes in {patience_s:g} s") from error
+            raise ClientStalled(f"took less than {size} bytes in {patience_s:g} s") from error
+        at += size
 
 
 def _break_off(request: web.Request, error: PlayheadError) -> None:

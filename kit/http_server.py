@@ -98,6 +98,7 @@ class ServerMetrics:
     requests: Counter = field(init=False)
     seconds: Histogram = field(init=False)
     running: Gauge = field(init=False)
+    _by_status: dict[int, Counter] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         name, registry = f"playhead_{self.component}_http", self.registry
@@ -109,6 +110,14 @@ class ServerMetrics:
         )
         self.running = Gauge(f"{name}_requests_running", "Being served.", registry=registry)
 
+    def count(self, status: int, elapsed_s: float) -> None:
+        """Count an answer, and how long it took."""
+        counter = self._by_status.get(status)
+        if counter is None:
+            counter = self._by_status[status] = self.requests.labels(str(status))
+        counter.inc()
+        self.seconds.observe(elapsed_s)
+
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -116,10 +125,6 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     state = request.app[STATE]
     here = trace.follow(request.headers.get("traceparent"))
     trace.current.set(here)
-    if request.transport is not None:
-        # "Written" then means "the kernel has it": it survives our exit, and back-pressure
-        # is felt at once.
-        request.transport.set_write_buffer_limits(high=0)
     started, status, sent_bytes = time.perf_counter(), 499, 0
     with bound_contextvars(trace_id=here.trace_id):
         try:
@@ -130,8 +135,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             return response
         finally:
             elapsed_s = time.perf_counter() - started
-            state.metrics.requests.labels(str(status)).inc()
-            state.metrics.seconds.observe(elapsed_s)
+            state.metrics.count(status, elapsed_s)
             log.info(
                 "request.served",
                 service=state.metrics.component,

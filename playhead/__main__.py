@@ -32,6 +32,7 @@ COMMANDS = {
     "settings": "playhead.cli.reference:settings",
     "status": "playhead.cli.player:status",
     "sweep": "playhead.cli.publisher:sweep",
+    "tls": "playhead.cli.tls:tls",
     "uninstall": "playhead.cli.player:uninstall",
     "update": "playhead.cli.player:update",
     "verify": "playhead.cli.verify:verify",

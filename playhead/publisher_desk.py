@@ -70,7 +70,8 @@ class PublisherDesk:
     def __init__(self, settings: Settings, client: HttpClient, url: str) -> None:
         listen = settings.origin.listen
         host = "127.0.0.1" if listen.host in ("0.0.0.0", "::") else listen.host  # noqa: S104
-        self._url = url.rstrip("/") or f"http://{host}:{listen.port}"
+        scheme = "http" if listen.tls is None else "https"
+        self._url = url.rstrip("/") or f"{scheme}://{host}:{listen.port}"
         self._settings = settings
         self._client = client
 

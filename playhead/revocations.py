@@ -14,6 +14,7 @@ from itertools import islice
 from random import SystemRandom
 from typing import Protocol
 
+from msgspec import structs
 from prometheus_client import Gauge
 
 from kit.clock import Clock
@@ -29,7 +30,7 @@ from manifests.lease import HEADER
 from manifests.lease_gate import Gate
 from manifests.revocation_feed import BATCH_MAX, CURRENT, PATH, Revoked, revocations_in
 from playhead.gatekeeping import Gatekeeper
-from playhead.settings import Settings
+from playhead.settings import LeaseSettings, Settings
 from services.entitlement.ledger_file import LedgerFile, Stamp
 
 log = get_logger("revocations")
@@ -62,7 +63,7 @@ def follow_revocations(
     """Let the gate of ``binder`` hear what is revoked, from before its first request on."""
     source: Source
     if settings.leases.feed:
-        source = FromService(settings.leases.feed, gatekeeper, clock)
+        source = FromService(settings.leases, gatekeeper, clock)
     else:
         source = FromFile(ledger_file(settings), settings.entitlement.look_every, clock)
     known = asyncio.Event()
@@ -131,10 +132,10 @@ async def _tell(gate: Gate, revoked: Sequence[Revoked]) -> None:
 class FromService:
     """Listens to the entitlement service."""
 
-    def __init__(self, base_url: str, gatekeeper: Gatekeeper, clock: Clock) -> None:
-        self._client = HttpClient(PATIENCE)
+    def __init__(self, settings: LeaseSettings, gatekeeper: Gatekeeper, clock: Clock) -> None:
+        self._client = HttpClient(structs.replace(PATIENCE, ca_file=settings.ca_file))
         self._stream = EventStream(
-            base_url.rstrip("/") + PATH,
+            settings.feed.rstrip("/") + PATH,
             self._client,
             headers=lambda: {HEADER: gatekeeper.node_lease()},
             clock=clock,

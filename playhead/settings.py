@@ -38,6 +38,8 @@ class LeaseSettings(Group, frozen=True):
     feed: str = ""
     """Base URL of the entitlement service that tells origins and edges what was revoked. Without
     one they look into this machine's folder `entitlement.dir`, and replace the keys themselves."""
+    ca_file: Path | None = None
+    """PEM file of the authorities that vouch for the feed, if not those the system believes."""
 
 
 class PackagerSettings(Group, frozen=True):

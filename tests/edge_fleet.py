@@ -1,4 +1,4 @@
-"""Edges as ``playhead serve edge`` runs them, with workers or without, for tests on one event loop."""
+"""Edges as ``playhead serve edge`` runs them, with workers or without, on one event loop."""
 
 from __future__ import annotations
 
@@ -130,7 +130,5 @@ def _lease(keys: Path) -> str:
     assert key is not None
     now_s = int(clock.now())
     title = TitleId("a-title")
-    lease = Lease(
-        Subject("ann"), title, now_s, now_s + 900, now_s * 1000, secrets.token_bytes(16)
-    )
+    lease = Lease(Subject("ann"), title, now_s, now_s + 900, now_s * 1000, secrets.token_bytes(16))
     return encode_lease(lease, key.key_id, key.raw_key)

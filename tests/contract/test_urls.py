@@ -46,7 +46,15 @@ def etag_of(row: str) -> str:
     return f'"{digest_of(ROWS[row][1]).hex()}"'
 
 
-@pytest.fixture(params=["origin", "cold edge", "warm edge", "edge behind an edge"])
+@pytest.fixture(
+    params=[
+        "origin",
+        "cold edge",
+        "warm edge",
+        "warm edge without its fast lane",
+        "edge behind an edge",
+    ]
+)
 async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
     storage = MemoryStorage()
     await titles.put(storage, title)
@@ -63,8 +71,9 @@ async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
                 ):
                     yield edge
             case _:
-                async with running_edge(tmp_path, origin.url) as edge:
-                    if request.param == "warm edge":
+                is_fast = "without" not in request.param
+                async with running_edge(tmp_path, origin.url, fast_lane=is_fast) as edge:
+                    if "warm" in request.param:
                         for path, _, _ in ROWS.values():
                             await edge.ask(path)
                     yield edge

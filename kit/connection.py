@@ -1,0 +1,345 @@
+"""One connection: who answers its next request, the fast lane or aiohttp.
+
+aiohttp's own protocol holds some 20 KB and a task for as long as a connection is open. This one
+holds a few hundred bytes, and makes aiohttp's when a request comes that needs it:
+
+1. bytes are held until they are a whole head, within ``head_within``;
+2. a usual GET or HEAD is shown to the lane; what it cannot answer at once, aiohttp is given, and
+   when aiohttp is done the connection is free again;
+3. whatever is unusual (several requests at once, bodies, ``Connection: close``, what is no HTTP)
+   is given to aiohttp unchanged, and so is everything after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol, cast
+
+from aiohttp import web
+
+from kit.buffers import Buffer
+from kit.deadlines import Deadlines
+from kit.errors import PlayheadError
+from kit.http_head import END, Head, HeadReader, may_become_head
+from kit.lane import Answer
+from kit.telemetry import get_logger
+from kit.tls import FIRST_WRITE_SIZE
+
+log = get_logger("http")
+
+HELD_SIZE_MAX = 16 << 10
+"""Of a client that sends its next request before it has the answer: more is not read."""
+
+CUT_SHORT = 499
+"""What is counted for an answer the client did not take to its end, as in the full lane."""
+
+
+class Turn(Enum):
+    """Whose a connection is."""
+
+    NOBODYS = "nobody's"
+    LANES = "the lane's"
+    AIOHTTPS = "aiohttp's, for one request"
+    GIVEN_AWAY = "aiohttp's, for good"
+
+
+class Handler(web.RequestHandler):
+    """aiohttp's, which tells when an answer is complete."""
+
+    __slots__ = ("on_answered",)
+
+    on_answered: Callable[[], None]
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of ``resp`` (called by aiohttp for every answer)."""
+        answered = await super().finish_response(request, resp, start_time)
+        if resp.keep_alive:
+            self.on_answered()
+        return answered
+
+
+class Others(Protocol):
+    """What the connections of a listener share."""
+
+    name: str
+    now: Callable[[], float]
+    reader: HeadReader
+    idle: Deadlines[Connection]
+    heads: Deadlines[Connection]
+    stalled: Deadlines[Connection]
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a connection in, unless there are as many as there may be."""
+
+    def left(self, connection: Connection) -> None:
+        """Count it out."""
+
+    def new_handler(self) -> Handler:
+        """Return aiohttp's side of a connection."""
+
+    def answer(self, head: Head) -> Answer | None:
+        """Return the lane's answer; None if aiohttp must give it."""
+
+    def lane_answered(self, status: int, started: float) -> None:
+        """Count an answer that the kernel took at once."""
+
+    def lane_entered(self) -> None:
+        """Count an answer in that takes longer."""
+
+    def lane_left(self, status: int, started: float) -> None:
+        """Count it out."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection of one listener."""
+
+    __slots__ = (
+        "_all",
+        "_answer",
+        "_handler",
+        "_held",
+        "_is_answered",
+        "_is_paused",
+        "_is_tls",
+        "_sent_bytes",
+        "_sent_count",
+        "_started",
+        "_task",
+        "_transport",
+        "_turn",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, all_: Others) -> None:
+        self._all = all_
+        self._handler: Handler | None = None
+        self._turn = Turn.NOBODYS
+        self._held = b""
+        self._is_answered = False
+        self._is_paused = False
+        self._is_tls = False
+        self._answer: Answer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._started = 0.0
+        self._sent_count = 0
+        self._sent_bytes = 0
+
+    # What a transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._all.admit(self):
+            self._transport.abort()
+            return
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        # "Written" then means "the kernel has it": it survives our exit, and back-pressure is
+        # felt at once. asyncio's TLS takes 0 for "always too much", and would wait for ever.
+        self._transport.set_write_buffer_limits(high=int(self._is_tls), low=0)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        if self._turn is Turn.NOBODYS:
+            self._take(self._held + data if self._held else data)
+        elif self._turn is Turn.GIVEN_AWAY:
+            assert self._handler is not None
+            self._handler.data_received(data)
+        else:
+            self._held += data
+            if len(self._held) > HELD_SIZE_MAX:
+                self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Write no more until :meth:`resume_writing`."""
+        self._is_paused = True
+        if self._turn is Turn.LANES:
+            self._all.stalled.begin(self, self._all.now())
+        else:
+            self._tell_handler()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        self._is_paused = False
+        if self._turn is Turn.LANES:
+            self._all.stalled.end(self)
+            self._go_on()
+        else:
+            self._tell_handler()
+            if self._is_answered:
+                self._free()
+
+    def eof_received(self) -> None:
+        """Let the transport close: aiohttp does not answer who hung up either."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End whatever is under way."""
+        if self._answer is not None:
+            self._all.lane_left(CUT_SHORT, self._started)
+            self._answer = None
+        self._turn = Turn.GIVEN_AWAY
+        if self._task is not None:
+            self._task.cancel()
+        if self._handler is not None:
+            self._handler.connection_lost(exc)
+        self._all.left(self)
+        if self._sent_count:
+            log.info(
+                "connection.closed",
+                service=self._all.name,
+                answers=self._sent_count,
+                sent_bytes=self._sent_bytes,
+            )
+
+    # What deadlines and the end of the process call.
+
+    def abort(self) -> None:
+        """Break off at once: the client is too slow, or its time is up."""
+        self._transport.abort()
+
+    def close_if_free(self) -> None:
+        """Hang up, unless an answer is under way."""
+        if self._turn is Turn.NOBODYS:
+            self._transport.close()
+
+    # Whose turn it is.
+
+    def _take(self, data: bytes) -> None:
+        end = data.find(END)
+        if end < 0:
+            if not may_become_head(data):
+                self._give_away(data)
+                return
+            if not self._held:
+                self._all.heads.begin(self, self._all.now())
+            self._held = data
+            return
+        if self._held:
+            self._held = b""
+            self._all.heads.end(self)
+        head = self._all.reader.read(data) if end + len(END) == len(data) else None
+        if head is None:
+            self._give_away(data)
+            return
+        started = self._all.now()
+        answer = self._all.answer(head)
+        if answer is None:
+            self._turn = Turn.AIOHTTPS
+            self._all.idle.end(self)
+            self._aiohttp().data_received(data)
+        else:
+            self._send(answer, started)
+
+    def _give_away(self, data: bytes) -> None:
+        self._turn = Turn.GIVEN_AWAY
+        self._held = b""
+        self._all.heads.end(self)
+        self._all.idle.end(self)
+        self._aiohttp().data_received(data)
+
+    def _aiohttp(self) -> Handler:
+        if self._handler is None:
+            self._handler = self._all.new_handler()
+            self._handler.on_answered = self._on_answered
+            self._handler.connection_made(self._transport)
+        self._tell_handler()
+        return self._handler
+
+    def _tell_handler(self) -> None:
+        """Let aiohttp know whether it may write, each change once."""
+        if self._handler is not None and self._is_paused != self._handler.writing_paused:
+            if self._is_paused:
+                self._handler.pause_writing()
+            else:
+                self._handler.resume_writing()
+
+    def _on_answered(self) -> None:
+        if self._turn is Turn.AIOHTTPS:
+            # aiohttp takes one turn of the loop more to be ready for the next request.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._free)
+
+    def _free(self) -> None:
+        """Let whatever comes next decide again whose turn it is; it may be here already."""
+        if self._turn is Turn.GIVEN_AWAY or self._transport.is_closing():
+            return
+        # Who was told that writing paused must be told that it goes on.
+        self._is_answered = self._is_paused
+        if self._is_paused:
+            return
+        self._turn = Turn.NOBODYS
+        if self._handler is not None:
+            self._handler.keep_alive(False)  # ends its own timer: from here on ours counts
+        self._all.idle.begin(self, self._all.now())
+        if self._held:
+            held, self._held = self._held, b""
+            if len(held) > HELD_SIZE_MAX:
+                self._transport.resume_reading()
+            self._take(held)
+
+    # The lane's answers.
+
+    def _send(self, answer: Answer, started: float) -> None:
+        first = answer.first
+        self._turn = Turn.LANES
+        if self._is_tls and len(first) > FIRST_WRITE_SIZE:
+            first = memoryview(first)
+            self._transport.write(answer.head + first[:FIRST_WRITE_SIZE])
+            self._transport.write(first[FIRST_WRITE_SIZE:])
+        elif first:
+            self._transport.writelines((answer.head, first))
+        else:
+            self._transport.write(answer.head)
+        self._sent_count += 1
+        self._sent_bytes += len(first)
+        if answer.rest is None and not self._is_paused:
+            self._all.lane_answered(answer.status, started)
+            self._turn = Turn.NOBODYS
+            self._all.idle.begin(self, started)
+            return
+        self._all.lane_entered()
+        self._all.idle.end(self)
+        self._answer, self._started = answer, started
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Write what is at hand, until the kernel takes no more or something must be awaited."""
+        answer = self._answer
+        if answer is None or self._task is not None:
+            return
+        while not self._is_paused:
+            piece = b"" if answer.rest is None else answer.rest.now()
+            if piece is None:
+                self._task = asyncio.create_task(self._wait_for(answer))
+                return
+            if not piece:
+                self._end()
+                return
+            self._write(piece)
+
+    async def _wait_for(self, answer: Answer) -> None:
+        assert answer.rest is not None
+        try:
+            piece = await answer.rest.later()
+        except PlayheadError as error:
+            # Short of what was declared: the one way left to say "not whole".
+            log.warning("response.aborted", code=error.code, detail=str(error))
+            self._transport.abort()
+            return
+        self._task = None
+        self._write(piece)
+        self._go_on()
+
+    def _write(self, piece: Buffer) -> None:
+        self._sent_bytes += len(piece)
+        self._transport.write(piece)
+
+    def _end(self) -> None:
+        answer, self._answer = self._answer, None
+        assert answer is not None
+        self._all.lane_left(answer.status, self._started)
+        self._free()

@@ -1,0 +1,112 @@
+"""Reads the head of a plain GET or HEAD; whatever is unusual is left to who reads everything.
+
+A head that two readers could take differently is how requests are smuggled. So this one does not
+try: it says "not for me" to bodies, upgrades, repeated or folded headers, other versions, large
+heads and anything llhttp finds wrong, and aiohttp is then given the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import httptools
+
+HEAD_SIZE_MAX = 4096
+"""A console's has some 500 bytes, most of them the lease."""
+
+END = b"\r\n\r\n"
+
+_ELSEWHERE = frozenset(
+    {
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"upgrade",
+        b"expect",
+        b"te",
+        b"trailer",
+        b"proxy-connection",
+        b"keep-alive",
+        b"if-match",
+        b"if-modified-since",
+        b"if-unmodified-since",
+        b"cache-control",
+        b"pragma",
+    }
+)
+"""Headers that change what the answer is, or where it ends, in ways only the full lane knows."""
+
+_ALIVE = b"keep-alive"
+
+
+@dataclass(slots=True)
+class Head:
+    """A GET or HEAD without a body, on a connection that stays open."""
+
+    target: bytes
+    """As it was sent: percent-escapes, query and all."""
+    is_head: bool = False
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    """By name in lower case; each was sent once."""
+
+
+class HeadReader:
+    """One parser for all connections of an event loop: it is only ever given whole heads."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._head = Head(b"")
+        self._is_plain = True
+        self._is_complete = False
+
+    def read(self, data: bytes) -> Head | None:
+        """Return the head that ``data`` is, which ends with :data:`END`; None if it is unusual."""
+        if len(data) > HEAD_SIZE_MAX or not data.isascii():
+            return None
+        self._head, self._is_plain, self._is_complete = Head(b""), True, False
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._is_plain = False
+        if self._is_plain and self._is_complete and self._is_ours():
+            return self._head
+        self._parser = httptools.HttpRequestParser(self)  # the old may wait for a body
+        return None
+
+    def on_url(self, url: bytes) -> None:
+        """Take the target, or a part of it (a callback of the parser)."""
+        self._head.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header (a callback of the parser)."""
+        name = name.lower()
+        headers = self._head.headers
+        if name in headers or (name in _ELSEWHERE and value.lower() != _ALIVE):
+            self._is_plain = False
+        headers[name] = value
+
+    def on_message_complete(self) -> None:
+        """Note the end (a callback of the parser)."""
+        if self._is_complete:
+            self._is_plain = False  # there was a second one
+        self._is_complete = True
+
+    def _is_ours(self) -> bool:
+        parser, head = self._parser, self._head
+        method = parser.get_method()
+        head.is_head = method == b"HEAD"
+        return (
+            (method == b"GET" or head.is_head)
+            and parser.get_http_version() == "1.1"
+            and b"host" in head.headers
+        )
+
+
+def may_become_head(data: bytes) -> bool:
+    """Tell whether to wait for the rest of ``data``: it may be the beginning of a usual request.
+
+    What is surely none is judged at once, by who knows what to answer.
+    """
+    if len(data) >= HEAD_SIZE_MAX or not data[:1].isupper():
+        return False
+    return data.count(b"\n") == data.count(b"\r\n")
