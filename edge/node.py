@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from edge.departures import Departures
 from edge.disk_cache import DiskCache
 from edge.documents import Documents
 from edge.fill import Blobs
@@ -25,6 +26,7 @@ class Node:
         self.settings = settings
         self.clock = clock
         self.metrics = metrics
+        self.departures = Departures(clock)
         self.client = HttpClient(settings.client)
         self.disk = DiskCache(
             settings.cache_dir,

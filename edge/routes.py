@@ -56,10 +56,11 @@ def bind(
     guard: Guard,
     node_lease: NodeLease,
     clock: Clock | None = None,
-) -> None:
+) -> Node:
     """Serve under ``/t/`` and ``/trust/`` what the upstreams of ``settings`` have, through a cache.
 
     ``guard`` says who may read content; ``node_lease`` is what the edge shows its own upstreams.
+    Returns what other doors of the same edge are opened to.
 
     Raises:
         SettingsError: An upstream is no base URL, or there is none.
@@ -71,6 +72,7 @@ def bind(
     binder.lifetime(node.open)
     binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
+    return node
 
 
 def _check_upstreams(urls: Sequence[str]) -> None:

@@ -43,3 +43,5 @@ class EdgeSettings(Group, frozen=True):
     """An upstream that failed is asked last for so long."""
     disk_threads: Annotated[int, Meta(ge=1)] = 4
     """Reads and writes of the cache at the same time."""
+    warm_fetches_max: Annotated[int, Meta(ge=1)] = 4
+    """Fetches of one warm at the same time: of `fills_max`, what it may take from players."""

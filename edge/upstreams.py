@@ -35,6 +35,20 @@ class _Upstream:
     url: str
     avoid_until: float = float("-inf")
     """On the monotonic clock."""
+    failures: int = 0
+    last_fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an upstream does."""
+
+    url: str
+    avoided_s: float
+    """For how long it is asked last still; 0 if it is asked as any other."""
+    failures: int
+    """Since the start."""
+    last_fault: str
 
 
 class Upstreams:
@@ -67,6 +81,14 @@ class Upstreams:
     def are_all_avoided(self) -> bool:
         """Whether every upstream failed lately, so that asking will likely fail as well."""
         return self._avoided_count() == len(self._upstreams)
+
+    def health(self) -> list[Health]:
+        """Return how every upstream does, in order of preference."""
+        now = self._clock.monotonic()
+        return [
+            Health(each.url, max(0.0, each.avoid_until - now), each.failures, each.last_fault)
+            for each in self._upstreams
+        ]
 
     async def fetch(self, path: str, take: Take[T]) -> T:
         """Return what ``take`` makes of the first good answer for ``path``.
@@ -108,6 +130,8 @@ class Upstreams:
                 "upstream.failed", upstream=upstream.url, code=error.code, detail=str(error)
             )
         upstream.avoid_until = now + self._cool_down_s
+        upstream.failures += 1
+        upstream.last_fault = f"{error.code}: {error}"
         self._metrics.upstream_failures.labels(upstream.url, error.code).inc()
         if isinstance(error, IntegrityError):
             self._metrics.bad_upstream.inc()

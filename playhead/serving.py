@@ -16,7 +16,7 @@ from kit.clock import Clock, SystemClock
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
-from playhead import compose, publishing_service, trust
+from playhead import compose, edge_operators, publishing_service, trust
 from playhead.gatekeeping import Gatekeeper, lease_keys
 from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
 from playhead.revocations import follow_revocations, ledger_file
@@ -65,7 +65,8 @@ def _edge(settings: Settings) -> Binder:
     chosen = msgspec.structs.replace(settings.edge, cache_dir=cache_dir)
     clock = SystemClock()
     gatekeeper = _gatekeeper(binder, settings, clock)
-    edge.routes.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock)
+    node = edge.routes.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock)
+    edge_operators.bind(binder, settings, node)
     return binder
 
 

@@ -1,0 +1,232 @@
+"""Doors of operators: ``docs/format/edge_api.md``, under ``/edge/v1/``, and the page ``/edge/``.
+
+A process with several workers answers on any of them for all: what reads is asked of every worker
+and put together, what changes the cache is done by each with what it keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from edge.node import Node
+from edge.operating import page
+from edge.operating.access import CheckOperator, Desk, Note, body_of, json_answer
+from edge.operating.carrier import Carrier
+from edge.operating.explaining import Explaining
+from edge.operating.keeping import Keeping
+from edge.operating.messages import (
+    Drained,
+    DrainRequest,
+    PinRequest,
+    PurgeRequest,
+    Warm,
+    WarmRequest,
+)
+from edge.operating.purging import Purging
+from edge.operating.readings import SAMPLE_EVERY_S, Readings
+from edge.operating.selection import Selecting
+from edge.operating.status import Watch, read_congestion_control
+from edge.operating.warming import Warming
+from edge.operating.warms import Warms
+from kit.http_server import STATE
+from kit.server_sent_events import BEAT, CONTENT_TYPE, ServerEvent
+from kit.service import Binder
+
+B = TypeVar("B")
+
+API = "/edge/v1"
+TELL_EVERY_S = 0.5
+"""How often who follows a warm is told of it, if anything changed."""
+BEATS_EVERY = 10
+"""Unchanged turns after which a sign of life is sent."""
+
+
+def bind(
+    binder: Binder,
+    node: Node,
+    keeping: Keeping,
+    *,
+    check_operator: CheckOperator,
+    note: Note,
+    random: Random,
+    worker: int = 0,
+) -> None:
+    """Let operators in to ``node``; ``note`` writes down what they do."""
+    operating = Operating(binder, node, keeping, random=random, worker=worker)
+    desk = Desk(check_operator, note, node.clock)
+    doors = _Doors(operating, desk)
+    binder.lifetime(operating.open)
+    binder.background("edge readings", operating.sample)
+    binder.routes(
+        web.get("/edge/", page.serve),
+        web.get(f"{API}/status", desk.known(doors.status)),
+        web.get(f"{API}/explain/{{what:.*}}", desk.known(doors.explain)),
+        web.get(f"{API}/warms", desk.known(doors.list_warms)),
+        web.post(f"{API}/warms", desk.known(doors.begin_warm)),
+        web.get(f"{API}/warms/{{warm_id}}", desk.known(doors.show_warm)),
+        web.delete(f"{API}/warms/{{warm_id}}", desk.known(doors.cancel_warm)),
+        web.get(f"{API}/warms/{{warm_id}}/events", desk.known(doors.follow_warm)),
+        web.post(f"{API}/purge", desk.known(doors.purge)),
+        web.post(f"{API}/pins", desk.known(doors.pin)),
+        web.post(f"{API}/drain", desk.known(doors.drain)),
+    )
+
+
+class Operating:
+    """All that operators reach of one worker, put together. Open it before use."""
+
+    def __init__(
+        self, binder: Binder, node: Node, keeping: Keeping, *, random: Random, worker: int
+    ) -> None:
+        self._binder = binder
+        self._readings = Readings(binder.registry, node.clock)
+        selecting = Selecting(node.documents, node.blobs, keeping)
+        self.purging = Purging(node.documents, keeping, selecting)
+        self.explaining = Explaining(
+            documents=node.documents,
+            keeping=keeping,
+            selecting=selecting,
+            departures=node.departures,
+            upstreams=node.upstreams,
+            clock=node.clock,
+        )
+
+        def new_warming(warm: Warm) -> Warming:
+            carrier = Carrier(warm, node.documents, node.blobs, keeping, node.clock)
+            return Warming(warm, carrier, at_once=node.settings.warm_fetches_max)
+
+        self.warms = Warms(
+            node.settings.cache_dir,
+            new_warming,
+            worker=worker,
+            clock=node.clock,
+            random=random,
+        )
+        self._node = node
+        self._keeping = keeping
+        self.watch: Watch | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Go on with what a restart ended."""
+        congestion_control = await asyncio.to_thread(read_congestion_control)
+        self.watch = Watch(
+            self._readings,
+            self._node.documents,
+            self._keeping,
+            self._node.upstreams,
+            clock=self._node.clock,
+            congestion_control=congestion_control,
+        )
+        async with self.warms.open():
+            yield
+
+    async def sample(self) -> None:
+        """Note each second what goes through, until cancelled."""
+        while True:
+            self._readings.sample()
+            await asyncio.sleep(SAMPLE_EVERY_S)
+
+
+class _Doors:
+    def __init__(self, operating: Operating, desk: Desk) -> None:
+        self._operating = operating
+        self._desk = desk
+
+    async def status(self, request: web.Request) -> web.Response:
+        watch = self._operating.watch
+        assert watch is not None, "opened before the first request"
+        return json_answer(watch.status(request.app[STATE], self._operating.warms.all))
+
+    async def explain(self, request: web.Request) -> web.Response:
+        what = request.match_info["what"]
+        return json_answer(await self._operating.explaining.explain(_as_path(what)))
+
+    async def list_warms(self, _request: web.Request) -> web.Response:
+        return json_answer(self._operating.warms.all)
+
+    async def begin_warm(self, request: web.Request) -> web.Response:
+        asked = await body_of(request, WarmRequest)
+        beginning = self._operating.warms.begin(asked)
+        warm = await self._desk.noted(request, "warm", asked.target, beginning)
+        return json_answer(warm, status=201)
+
+    async def show_warm(self, request: web.Request) -> web.Response:
+        return json_answer(self._operating.warms.get(request.match_info["warm_id"]))
+
+    async def cancel_warm(self, request: web.Request) -> web.Response:
+        warm_id = request.match_info["warm_id"]
+        cancelling = self._operating.warms.cancel(warm_id)
+        return json_answer(await self._desk.noted(request, "cancel warm", warm_id, cancelling))
+
+    async def follow_warm(self, request: web.Request) -> web.StreamResponse:
+        warm = self._operating.warms.get(request.match_info["warm_id"])
+        state = request.app[STATE]
+        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        response.content_type = CONTENT_TYPE
+        await response.prepare(request)
+        async for event in _events(warm):
+            async with asyncio.timeout(state.settings.drop_stalled_after):
+                await response.write(event)
+            if state.is_draining:
+                break
+        return response
+
+    async def purge(self, request: web.Request) -> web.Response:
+        asked = await body_of(request, PurgeRequest)
+        what = "dry purge" if asked.dry_run else "hard purge" if asked.hard else "purge"
+        purging = self._operating.purging.purge(asked)
+        return json_answer(await self._desk.noted(request, what, asked.target, purging))
+
+    async def pin(self, request: web.Request) -> web.Response:
+        asked = await body_of(request, PinRequest)
+        what = "pin" if asked.until_s else "unpin"
+        pinning = self._operating.purging.pin(asked)
+        return json_answer(await self._desk.noted(request, what, asked.target, pinning))
+
+    async def drain(self, request: web.Request) -> web.Response:
+        asked = await body_of(request, DrainRequest)
+        draining = _drain(request, draining=asked.draining)
+        what = "drain" if asked.draining else "undrain"
+        return json_answer(await self._desk.noted(request, what, "", draining))
+
+
+async def _drain(request: web.Request, *, draining: bool) -> Drained:
+    """Say of ourselves that we are not ready, and in each answer that it is its connection's last.
+
+    What is under way, and what still comes, is answered: whoever sends traffic looks at
+    ``/readyz`` now and then.
+    """
+    state = request.app[STATE]
+    state.is_draining = draining
+    return Drained(draining=draining, requests_running=state.running - 1)  # this one is not meant
+
+
+async def _events(warm: Warm) -> AsyncIterator[bytes]:
+    """Yield a warm whenever it changed, and signs of life; the last says that it is over."""
+    before, unchanged = b"", 0
+    while True:
+        is_over = warm.phase.is_over
+        now = msgspec.json.encode(warm)
+        if now != before:
+            yield ServerEvent("warm", now).encode()
+            before, unchanged = now, 0
+        elif unchanged == BEATS_EVERY:
+            yield BEAT
+            unchanged = 0
+        if is_over:
+            return
+        unchanged += 1
+        await asyncio.sleep(TELL_EVERY_S)
+
+
+def _as_path(what: str) -> str:
+    """Return what was named after ``/explain/``: a path lost its first slash there."""
+    return f"/{what}" if what.startswith(("t/", "trust/")) else what
