@@ -43,7 +43,7 @@ class Carrier:
         keeping: Keeping,
         clock: Clock,
         *,
-        first_pause_s: float = FIRST_PAUSE_S,
+        first_pause_s: float,
     ) -> None:
         self._warm = warm
         self._documents = documents

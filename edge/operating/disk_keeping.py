@@ -66,7 +66,7 @@ class DiskKeeping:
         none = Amount()
         return CacheUse(
             size=policy.size,
-            size_max=policy.size_max,
+            size_max=int(policy.size_max),
             blobs=len(policy),
             pinned=none,
             pinned_size_max=policy.size_max // 5,

@@ -18,7 +18,7 @@ from aiohttp import web
 from edge.node import Node
 from edge.operating import page
 from edge.operating.access import CheckOperator, Desk, Note, body_of, json_answer
-from edge.operating.carrier import Carrier
+from edge.operating.carrier import FIRST_PAUSE_S, Carrier
 from edge.operating.explaining import Explaining
 from edge.operating.keeping import Keeping
 from edge.operating.messages import (
@@ -57,11 +57,18 @@ def bind(
     note: Note,
     random: Random,
     worker: int = 0,
+    first_pause_s: float = FIRST_PAUSE_S,
 ) -> None:
-    """Let operators in to ``node``; ``note`` writes down what they do."""
-    operating = Operating(binder, node, keeping, random=random, worker=worker)
+    """Let operators in to ``node``; ``note`` writes down what they do.
+
+    ``first_pause_s`` is how long a warm waits before it asks again for what failed, at first.
+    """
+    operating = Operating(
+        binder, node, keeping, random=random, worker=worker, first_pause_s=first_pause_s
+    )
     desk = Desk(check_operator, note, node.clock)
     doors = _Doors(operating, desk)
+    binder.for_operators("/edge/")
     binder.lifetime(operating.open)
     binder.background("edge readings", operating.sample)
     binder.routes(
@@ -83,7 +90,14 @@ class Operating:
     """All that operators reach of one worker, put together. Open it before use."""
 
     def __init__(
-        self, binder: Binder, node: Node, keeping: Keeping, *, random: Random, worker: int
+        self,
+        binder: Binder,
+        node: Node,
+        keeping: Keeping,
+        *,
+        random: Random,
+        worker: int,
+        first_pause_s: float,
     ) -> None:
         self._binder = binder
         self._readings = Readings(binder.registry, node.clock)
@@ -99,7 +113,14 @@ class Operating:
         )
 
         def new_warming(warm: Warm) -> Warming:
-            carrier = Carrier(warm, node.documents, node.blobs, keeping, node.clock)
+            carrier = Carrier(
+                warm,
+                node.documents,
+                node.blobs,
+                keeping,
+                node.clock,
+                first_pause_s=first_pause_s,
+            )
             return Warming(warm, carrier, at_once=node.settings.warm_fetches_max)
 
         self.warms = Warms(
@@ -206,7 +227,7 @@ async def _drain(request: web.Request, *, draining: bool) -> Drained:
     """
     state = request.app[STATE]
     state.is_draining = draining
-    return Drained(draining=draining, requests_running=state.running - 1)  # this one is not meant
+    return Drained(draining=draining, requests_running=state.running)
 
 
 async def _events(warm: Warm) -> AsyncIterator[bytes]:

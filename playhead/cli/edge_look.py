@@ -92,8 +92,7 @@ async def _empty(desk: EdgeDesk, within_s: float) -> Drained:
         async with asyncio.timeout(within_s):
             while True:
                 found = await desk.status()
-                running = found.requests_running
-                if running <= 0:
+                if not found.requests_running:
                     return Drained(draining=found.draining, requests_running=0)
                 await asyncio.sleep(DRAIN_POLL_S)
     except TimeoutError as error:
