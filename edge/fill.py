@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from chunks.chunk_id import Digest, check_digest, digest_of
@@ -121,6 +121,15 @@ class Blobs:
     def has(self, name: Digest) -> bool:
         """Tell whether the blob is thought to be cached."""
         return name in self._memory or name in self._being_written or name in self._disk
+
+    def forget(self, names: Iterable[Digest]) -> None:
+        """Let go of blobs in memory: what is asked for next is read, or brought, anew."""
+        self._memory.drop(names)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether something that was handed out is not on disk yet."""
+        return bool(self._being_written)
 
     def begin(self, blob: Blob) -> Flight:
         """Start bringing ``blob``, or join whoever is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chunks.chunk_id import Digest
 from edge.eviction import S3Fifo
 from kit.buffers import Buffer
@@ -34,3 +36,9 @@ class MemoryCache:
         for victim in self._policy.admit(digest, len(content)):
             del self._blobs[victim]
         self._blobs[digest] = content
+
+    def drop(self, names: Iterable[Digest]) -> None:
+        """Let go of blobs, whether they are here or not."""
+        for name in names:
+            self._policy.remove(name)
+            self._blobs.pop(name, None)

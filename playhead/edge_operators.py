@@ -17,9 +17,14 @@ from playhead.publishing_service import audit_folder
 from playhead.settings import Settings
 
 
-def edge_audit_folder(settings: Settings) -> Path:
-    """Return where the audit log of this machine's edge is."""
-    return audit_folder(settings) / "edge"
+def edge_audit_folder(settings: Settings, worker: int) -> Path:
+    """Return where the audit log of one worker of this machine's edge is: each has its own."""
+    return audit_folder(settings) / f"edge-{worker}"
+
+
+def edge_audit_folders(settings: Settings) -> list[Path]:
+    """Return where the audit logs of all workers are; reads the folder."""
+    return sorted(audit_folder(settings).glob("edge-*"))
 
 
 def bind(binder: Binder, settings: Settings, node: Node) -> None:
@@ -29,7 +34,7 @@ def bind(binder: Binder, settings: Settings, node: Node) -> None:
         SettingsError, Denied, OutOfSpace: Its secret cannot be read, or made.
     """
     audit = AuditLog(
-        edge_audit_folder(settings),
+        edge_audit_folder(settings, worker=0),
         file_size_max=settings.publishing.audit_file_max_bytes,
         files_max=settings.publishing.audit_files_max,
         clock=node.clock,
@@ -37,7 +42,7 @@ def bind(binder: Binder, settings: Settings, node: Node) -> None:
     edge.operating.routes.bind(
         binder,
         node,
-        DiskKeeping(node.disk, node.departures),
+        DiskKeeping(node.disk, node.blobs, node.departures),
         check_operator=OperatorSecret(local_secret(settings, OPERATOR_FILE)),
         note=audit.note,
         random=SystemRandom(),

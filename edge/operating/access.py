@@ -70,12 +70,15 @@ class Desk:
 
         Raises: as ``doing``; OutOfSpace, Unavailable: It cannot be written down.
         """
-        outcome = "ok"
+        outcome = "cut-off"
         try:
-            return await doing
+            found = await doing
         except PlayheadError as error:
             outcome = error.code
             raise
+        else:
+            outcome = "ok"
+            return found
         finally:
             await self._write(request, what, outcome, on=on)
 

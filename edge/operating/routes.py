@@ -32,7 +32,7 @@ from edge.operating.messages import (
 from edge.operating.purging import Purging
 from edge.operating.readings import SAMPLE_EVERY_S, Readings
 from edge.operating.selection import Selecting
-from edge.operating.status import Watch, read_congestion_control
+from edge.operating.status import Watch, read_about
 from edge.operating.warming import Warming
 from edge.operating.warms import Warms
 from kit.http_server import STATE
@@ -137,14 +137,14 @@ class Operating:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Go on with what a restart ended."""
-        congestion_control = await asyncio.to_thread(read_congestion_control)
+        about = await asyncio.to_thread(read_about)
         self.watch = Watch(
             self._readings,
             self._node.documents,
             self._keeping,
             self._node.upstreams,
             clock=self._node.clock,
-            congestion_control=congestion_control,
+            about=about,
         )
         async with self.warms.open():
             yield

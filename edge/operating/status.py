@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,6 +51,14 @@ _NAMES = (
 CONGESTION_FILE = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What does not change while a process runs."""
+
+    version: str
+    congestion_control: str
+
+
 class Watch:
     """Tells the status of one worker."""
 
@@ -61,14 +70,14 @@ class Watch:
         upstreams: Upstreams,
         *,
         clock: Clock,
-        congestion_control: str,
+        about: About,
     ) -> None:
         self._readings = readings
         self._documents = documents
         self._keeping = keeping
         self._upstreams = upstreams
         self._clock = clock
-        self._congestion_control = congestion_control
+        self._about = about
         self._started_s = clock.now()
 
     def status(self, server: ServerState, warms: list[Warm]) -> Status:
@@ -80,7 +89,7 @@ class Watch:
         }
         return with_ratios(
             Status(
-                version=version("playhead"),
+                version=self._about.version,
                 workers=1,
                 started_s=self._started_s,
                 uptime_s=max(0.0, self._clock.now() - self._started_s),
@@ -110,7 +119,7 @@ class Watch:
                 evictions=_counts(values[_EVICTIONS]),
                 not_cached=_counts(values[_NOT_CACHED]),
                 leases_refused=_counts(values[_REFUSED]),
-                congestion_control=self._congestion_control,
+                congestion_control=self._about.congestion_control,
                 warms=warms,
             )
         )
@@ -172,12 +181,13 @@ def with_ratios(status: Status) -> Status:
     )
 
 
-def read_congestion_control() -> str:
-    """Return the system's algorithm of congestion control; empty where it has no name. Blocks."""
+def read_about() -> About:
+    """Read which version this is, and the system's algorithm of congestion control. Blocks."""
     try:
-        return CONGESTION_FILE.read_text().strip()[:32]
+        congestion_control = CONGESTION_FILE.read_text().strip()[:32]
     except OSError:
-        return ""
+        congestion_control = ""
+    return About(version("playhead"), congestion_control)
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -108,9 +108,10 @@ class Warms:
                 return other
         if len(self._tasks) >= RUNNING_MAX:
             raise Conflict(f"{RUNNING_MAX} warms are under way; wait for one, or cancel it")
+        # Before anything is waited for: whoever asks may leave, and what is noted is under way.
         self._warms[warm.warm_id] = warm
-        await self._note(warm)
         self._start(warm)
+        await self._note(warm)
         await self._forget_surplus()
         return warm
 

@@ -100,7 +100,9 @@ def warms(settings: Settings, *, url: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("id", "target", "phase", "done", "of", "failed", "pinned until", box=None)
+    table = Table(box=None)
+    for column in ("id", "target", "phase", "done", "of", "failed", "pinned until"):
+        table.add_column(column, no_wrap=column == "id")
     for each in found:
         table.add_row(
             each.warm_id,
