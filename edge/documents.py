@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -22,7 +22,8 @@ import aiofiles.os
 import msgspec
 from msgspec.structs import replace
 
-from chunks.chunk_id import digest_of
+from chunks.chunk_id import Digest, digest_of
+from edge.siblings import SiblingGone, Siblings
 from edge.upstreams import Upstreams
 from kit.clock import Clock
 from kit.errors import IntegrityError, NotFound, Unavailable
@@ -90,6 +91,7 @@ class Documents:
         max_bytes: int,
         head_fresh_s: float,
         clock: Clock,
+        siblings: Siblings,
     ) -> None:
         self._folder = folder
         self._upstreams = upstreams
@@ -98,14 +100,16 @@ class Documents:
         self._bytes = 0
         self._head_fresh_s = head_fresh_s
         self._clock = clock
+        self._siblings = siblings
         self._known: OrderedDict[str, Document] = OrderedDict()
-        self._refreshes: SingleFlight[str, Document] = SingleFlight()
+        self._refreshes: SingleFlight[tuple[str, bool], Document] = SingleFlight()
         self._saves: SingleFlight[str, None] = SingleFlight()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Read what an earlier run left; a file that cannot be read is not there."""
-        for document in await asyncio.to_thread(lambda: list(_load(self._folder))):
+        found = await asyncio.to_thread(lambda: list(_load(self._folder, self._siblings.owns)))
+        for document in found:
             self._put(document)
         try:
             yield
@@ -134,11 +138,11 @@ class Documents:
         if age_s < fresh_s:
             return known, Found.HIT
         if age_s < fresh_s + revalidate_s:
-            self._refreshes.join(path, lambda: self._fetch(address))
+            self._refresh_behind(address)
             return known, Found.STALE
         is_usable = age_s < fresh_s + STALE_IF_ERROR_S
         if is_usable and self._upstreams.are_all_avoided:
-            self._refreshes.join(path, lambda: self._fetch(address))
+            self._refresh_behind(address)
             return known, Found.STALE  # asking first would only make the client wait
         try:
             return await self._refresh(address), Found.REFRESHED
@@ -163,12 +167,16 @@ class Documents:
         return self._head_fresh_s, self._head_fresh_s
 
     async def _refresh(self, address: DocumentAddress) -> Document:
-        return await self._refreshes.run(address.path, lambda: self._fetch(address))
+        return await asyncio.shield(self._refresh_behind(address))
+
+    def _refresh_behind(self, address: DocumentAddress) -> asyncio.Future[Document]:
+        flight = address.path, self._upstreams.is_shielded(address.path)
+        return self._refreshes.join(flight, lambda: self._fetch(address))
 
     async def _fetch(self, address: DocumentAddress) -> Document:
         path = address.path
         try:
-            document = await self._upstreams.fetch(path, lambda reply: self._take(reply, address))
+            document = await self._ask(address)
         except NotFound:
             if path in self._known:
                 self._drop(path)
@@ -181,6 +189,18 @@ class Documents:
         ):
             self.outdate(TrustBundleAddress(address.title, address.channel))
         return document
+
+    async def _ask(self, address: DocumentAddress) -> Document:
+        """Ask the worker that fetches it for all, if it is not this one and if it can."""
+        path = address.path
+
+        async def take(reply: HttpReply) -> Document:
+            return await self._take(reply, address)
+
+        if not self._siblings.owns(_name(path)):
+            with suppress(SiblingGone):
+                return await self._siblings.fetch(_name(path), path, take)
+        return await self._upstreams.fetch(path, take)
 
     def known(self, title: TitleId | None = None) -> list[Document]:
         """Return what is here of a title, or of all and of none."""
@@ -230,7 +250,12 @@ class Documents:
         self._save_behind(path)
 
     def _save_behind(self, path: str) -> None:
-        """Bring the file of ``path`` in line with memory; nobody waits for the disk."""
+        """Bring the file of ``path`` in line with memory; nobody waits for the disk.
+
+        A file is written by one worker alone. All read it at their start.
+        """
+        if not self._siblings.owns(_name(path)):
+            return
         self._saves.join(path, lambda: self._save(path))
 
     async def _save(self, path: str) -> None:
@@ -248,7 +273,11 @@ class Documents:
             log.warning("document.not_saved", path=path, error=str(error))
 
     def _file(self, path: str) -> Path:
-        return self._folder / f"{digest_of(path.encode()).hex()}.json"
+        return self._folder / f"{_name(path).hex()}.json"
+
+
+def _name(path: str) -> Digest:
+    return digest_of(path.encode())
 
 
 def _size_max(address: DocumentAddress) -> int:
@@ -265,8 +294,8 @@ def _cost(document: Document) -> int:
     return ENTRY_OVERHEAD + len(document.content)
 
 
-def _load(folder: Path) -> Iterator[Document]:
-    """Yield every readable document, the oldest first; delete what is none."""
+def _load(folder: Path, owns: Callable[[bytes], bool]) -> Iterator[Document]:
+    """Yield every readable document, the oldest first; delete what is none, if it is ours."""
     found: list[Document] = []
     for file in folder.glob("*") if folder.is_dir() else ():
         try:
@@ -274,8 +303,17 @@ def _load(folder: Path) -> Iterator[Document]:
         except (OSError, ValueError, msgspec.DecodeError) as error:
             log.warning("document.dropped", file=file.name, error=str(error))
             with suppress(OSError):
-                file.unlink(missing_ok=True)
+                if owns(_name_in(file)):
+                    file.unlink(missing_ok=True)
     yield from sorted(found, key=lambda document: document.fetched_at)
+
+
+def _name_in(file: Path) -> bytes:
+    """Return the name that a file's name begins with, or one for what has none."""
+    try:
+        return bytes.fromhex(file.stem) or b"\0"
+    except ValueError:
+        return b"\0"
 
 
 def _read(file: Path) -> Document:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from chunks.chunk_id import Digest, check_digest, digest_of
 from edge.disk_cache import DiskCache
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics, Tier
+from edge.siblings import SiblingGone, Siblings
 from edge.upstreams import Upstreams
 from kit.buffers import Buffer
 from kit.clock import Clock
@@ -98,6 +100,7 @@ class Blobs:
         memory: MemoryCache,
         disk: DiskCache,
         upstreams: Upstreams,
+        siblings: Siblings,
         fills_max: int,
         ahead_max: int,
         clock: Clock,
@@ -106,9 +109,10 @@ class Blobs:
         self._memory = memory
         self._disk = disk
         self._upstreams = upstreams
+        self._siblings = siblings
         self._clock = clock
         self._metrics = metrics
-        self._flights: SingleFlight[Digest, Landed] = SingleFlight()
+        self._flights: SingleFlight[tuple[Digest, bool], Landed] = SingleFlight()
         self._fills = asyncio.Semaphore(fills_max)
         self._ahead_left = ahead_max
         self._writes: dict[asyncio.Task[None], Digest] = {}
@@ -139,10 +143,11 @@ class Blobs:
             at_hand: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
             at_hand.set_result(Landed(content, Tier.MEMORY))
             return Flight(at_hand, is_collapsed=False)
-        is_collapsed = name in self._flights
+        flight = name, self._upstreams.is_shielded(blob.path)
+        is_collapsed = flight in self._flights
         if is_collapsed:
             self._metrics.collapsed.inc()
-        return Flight(self._flights.join(name, lambda: self._bring(blob, name)), is_collapsed)
+        return Flight(self._flights.join(flight, lambda: self._bring(blob, name)), is_collapsed)
 
     async def in_order(self, blobs: Sequence[Blob]) -> AsyncGenerator[Landed, None]:
         """Yield ``blobs`` one by one, the next few on their way meanwhile.
@@ -185,6 +190,9 @@ class Blobs:
             self._memory.put(name, kept)
             return Landed(kept, Tier.DISK)
         self._check_missing(blob.path)
+        if not self._siblings.owns(name):
+            with suppress(SiblingGone):
+                return await self._from_owner(blob, name)
         async with self._fills:
             try:
                 content = await self._upstreams.fetch(blob.path, lambda reply: _take(reply, blob))
@@ -194,8 +202,21 @@ class Blobs:
         self._metrics.fills.inc()
         self._metrics.upstream_bytes.inc(len(content))
         self._memory.put(name, content)
-        self._write_behind(name, content)
+        if self._siblings.owns(name):  # and was not only done without
+            self._write_behind(name, content)
         return Landed(content, Tier.FILL)
+
+    async def _from_owner(self, blob: Blob, name: Digest) -> Landed:
+        """Have the blob from the worker that fetches and keeps it for all."""
+
+        async def take(reply: HttpReply) -> Landed:
+            content = await _take(reply, blob)
+            is_hit = "hit" in reply.headers.get("Cache-Status", "")
+            return Landed(content, Tier.DISK if is_hit else Tier.FILL)
+
+        landed = await self._siblings.fetch(name, blob.path, take)
+        self._memory.put(name, landed.content)
+        return landed
 
     def _write_behind(self, name: Digest, content: Buffer) -> None:
         if len(self._writes) >= self._writes_max:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -30,17 +30,40 @@ class EdgeMetrics:
         self.served_bytes = {tier: sent.labels(tier.value) for tier in Tier}
         self.bad_on_disk = bad.labels("disk")
         self.bad_upstream = bad.labels("upstream")
+        self.bad_sibling = bad.labels("sibling")
+        self.sibling_fetches = counter(
+            "sibling_fetches_total", "Things had from another worker, which fetched or kept them."
+        )
+        self.sibling_failures = counter(
+            "sibling_failures_total", "Times another worker did not answer, and was done without."
+        )
         self.fills = counter("fills_total", "Fetches from upstream that brought verified bytes.")
         self.collapsed = counter("collapsed_total", "Requests that joined one under way.")
         self.upstream_bytes = counter("upstream_bytes_total", "Bytes read from upstreams.")
         self.upstream_failures = counter(
             "upstream_failures_total", "Upstreams left for the next.", "upstream", "code"
         )
+        self.upstream_attempts = counter(
+            "upstream_attempts_total", "Requests made to an upstream.", "upstream"
+        )
+        self.upstream_retries = counter(
+            "upstream_retries_total",
+            "Further requests for one object: after a failure, a slow start, or one too many.",
+            "why",
+        )
         self.evictions = counter("evictions_total", "Blobs dropped from disk for room.")
         self.not_cached = counter(
             "not_cached_total", "Blobs served without being kept, by reason.", "reason"
         )
         self._registry = registry
+
+    def watch_each(
+        self, name: str, told: str, label: str, values: Mapping[str, Callable[[], float]]
+    ) -> None:
+        """Report as a gauge each of ``values``, which are named by ``label``."""
+        gauge = Gauge(f"playhead_edge_{name}", told, [label], registry=self._registry)
+        for each, value in values.items():
+            gauge.labels(each).set_function(value)
 
     def watch(self, name: str, told: str, value: Callable[[], float]) -> None:
         """Report ``value()`` as a gauge whenever metrics are read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from edge.crew import ALONE, Crew, new_node_name
 from edge.departures import Departures
 from edge.disk_cache import DiskCache
 from edge.documents import Documents
@@ -12,6 +13,7 @@ from edge.fill import Blobs
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics
 from edge.settings import EdgeSettings
+from edge.siblings import Alone, Siblings, Workers
 from edge.upstreams import NodeLease, Upstreams
 from kit.clock import Clock
 from kit.http_client import HttpClient
@@ -21,25 +23,33 @@ class Node:
     """An edge without its doors: routes and operators work on it. Open it before use."""
 
     def __init__(
-        self, settings: EdgeSettings, node_lease: NodeLease, clock: Clock, metrics: EdgeMetrics
+        self,
+        settings: EdgeSettings,
+        node_lease: NodeLease,
+        clock: Clock,
+        metrics: EdgeMetrics,
+        crew: Crew = ALONE,
     ) -> None:
         self.settings = settings
         self.clock = clock
+        self.name = crew.node or new_node_name()
+        """Told to whom it asks, so that a circle of nodes is noticed."""
         self.metrics = metrics
         self.departures = Departures(clock)
         self.client = HttpClient(settings.client)
+        self.siblings = _siblings(settings, crew, node_lease, metrics)
+        alone = crew.count == 1
         self.disk = DiskCache(
-            settings.cache_dir,
-            max_bytes=settings.max_bytes,
+            settings.cache_dir if alone else settings.cache_dir / f"worker-{crew.index}",
+            max_bytes=settings.max_bytes // crew.count,
             threads=settings.disk_threads,
             metrics=metrics,
         )
         self.upstreams = Upstreams(
-            settings.upstreams,
+            settings,
             self.client,
             node_lease=node_lease,
-            within_s=settings.fill_within,
-            cool_down_s=settings.cool_down_for,
+            here=self.name,
             clock=clock,
             metrics=metrics,
         )
@@ -49,12 +59,14 @@ class Node:
             count_max=settings.documents_max,
             max_bytes=settings.documents_max_bytes,
             head_fresh_s=settings.head_fresh_for,
+            siblings=self.siblings,
             clock=clock,
         )
         self.blobs = Blobs(
             memory=MemoryCache(settings.memory_max_bytes),
             disk=self.disk,
             upstreams=self.upstreams,
+            siblings=self.siblings,
             fills_max=settings.fills_max,
             ahead_max=settings.ahead_max,
             clock=clock,
@@ -64,8 +76,29 @@ class Node:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Take up the cache, until the block is left; what is being written then is finished."""
-        async with self.client, self.disk.open(), self.documents.open():
+        async with (
+            self.client,
+            self.siblings.open(),
+            self.upstreams.open(),
+            self.disk.open(),
+            self.documents.open(),
+        ):
             try:
                 yield
             finally:
                 await self.blobs.close()
+
+
+def _siblings(
+    settings: EdgeSettings, crew: Crew, node_lease: NodeLease, metrics: EdgeMetrics
+) -> Siblings:
+    if crew.count == 1:
+        return Alone()
+    return Workers(
+        crew.index,
+        crew.count,
+        settings.cache_dir,
+        node_lease=node_lease,
+        within_s=settings.fill_within,
+        metrics=metrics,
+    )

@@ -16,13 +16,17 @@ from structlog.contextvars import bind_contextvars
 
 from chunks.slices import SLICE_LIST_SIZE_MAX, SLICE_SIZE, SliceList, parse_slice_list
 from edge.cache_status import CACHE_NAME, CacheStatus
+from edge.crew import ALONE, Crew
 from edge.documents import DocumentAddress
 from edge.fill import Blob, Landed
 from edge.metrics import EdgeMetrics
 from edge.misses import ADDRESS, PLAYER, Misses
 from edge.node import Node
+from edge.passage import HERE, passage_of
 from edge.settings import EdgeSettings
+from edge.siblings import socket_of
 from edge.upstreams import NodeLease
+from kit import http_server
 from kit.clock import Clock, SystemClock
 from kit.errors import Denied, NotFound, SettingsError
 from kit.http_content import Pieces, Representation, answer
@@ -56,31 +60,42 @@ def bind(
     guard: Guard,
     node_lease: NodeLease,
     clock: Clock | None = None,
+    *,
+    crew: Crew = ALONE,
 ) -> Node:
     """Serve under ``/t/`` and ``/trust/`` what the upstreams of ``settings`` have, through a cache.
 
-    ``guard`` says who may read content; ``node_lease`` is what the edge shows its own upstreams.
-    Returns what other doors of the same edge are opened to.
+    ``guard`` says who may read content; ``node_lease`` is what the edge shows its own upstreams;
+    ``crew`` is how many processes serve this node. Returns what its other doors are opened to.
 
     Raises:
         SettingsError: An upstream is no base URL, or there is none.
     """
-    _check_upstreams(settings.upstreams)
+    if not settings.upstreams:
+        raise SettingsError("edge.upstreams: name at least one origin or edge to fetch from")
+    _check_urls("edge.upstreams", settings.upstreams)
+    _check_urls("edge.shields", settings.shields)
+    if settings.own_url and settings.own_url not in settings.shields:
+        raise SettingsError(f"edge.own_url: {settings.own_url} is none of edge.shields")
     clock = clock or SystemClock()
-    node = Node(settings, node_lease, clock, EdgeMetrics(binder.registry))
+    node = Node(settings, node_lease, clock, EdgeMetrics(binder.registry), crew)
     edge = _Edge(node, guard, clock)
     binder.lifetime(node.open)
     binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
+    if crew.count > 1:
+        binder.unix_socket = socket_of(settings.cache_dir, crew.index)
+        binder.health.speak_for_all(crew.index, node.siblings.ask_all)
+        node.metrics.watch(
+            "worker_restarts", "How often it was started again.", lambda: crew.restarts
+        )
     return node
 
 
-def _check_upstreams(urls: Sequence[str]) -> None:
-    if not urls:
-        raise SettingsError("edge.upstreams: name at least one origin or edge to fetch from")
+def _check_urls(setting: str, urls: Sequence[str]) -> None:
     for url in urls:
         if not re.fullmatch(r"https?://[^/?#\s]+/?", url):
-            raise SettingsError(f"edge.upstreams: {url!r} is no base URL such as http://host:7401")
+            raise SettingsError(f"{setting}: {url!r} is no base URL such as http://host:7401")
 
 
 class _Edge:
@@ -88,12 +103,15 @@ class _Edge:
         self._guard = guard
         self._misses = Misses(clock)
         self._clock = clock
+        self._name = node.name
         self._metrics = node.metrics
         self._documents = node.documents
         self._blobs = node.blobs
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
+        is_from_sibling = http_server.is_from_sibling(request)
+        HERE.set(passage_of(request.headers, self._name, is_from_sibling=is_from_sibling))
         address = parse_path(request.raw_path)
         if isinstance(address, OpenAddress):
             if self._documents.has(address) or self._is_node(request, address):
@@ -211,6 +229,8 @@ class _Edge:
     def _counted(self, landed: Landed, start: int, end: int) -> memoryview:
         """Return the bytes ``[start, end)`` of a blob, counted as served."""
         piece = memoryview(landed.content)[start:end]
+        if HERE.get().is_from_sibling:
+            return piece  # counted by who sends it to a client
         self._metrics.served[landed.tier].inc()
         self._metrics.served_bytes[landed.tier].inc(len(piece))
         return piece

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edge.crew import WORKERS_MAX
 from kit.http_settings import ClientSettings, ListenSettings
 from kit.settings import Group
 from kit.units import GIB, MIB, ByteSize, Seconds
@@ -17,6 +18,10 @@ class EdgeSettings(Group, frozen=True):
     """Where an edge fetches, how much it keeps, and how patient it is."""
 
     listen: ListenSettings = ListenSettings(port=7402)
+    """Its limits hold for each worker."""
+    workers: Annotated[int, Meta(ge=0, le=WORKERS_MAX)] = 0
+    """Processes that serve, of which each uses one core; 0 is this process alone, as whenever other
+    roles are served with it. One for each core, up to 16, uses the machine."""
     upstreams: tuple[str, ...] = ("http://127.0.0.1:7401",)
     """Base URLs of origins or other edges, the preferred first; one that fails is left for the
     next."""
@@ -40,7 +45,17 @@ class EdgeSettings(Group, frozen=True):
     ahead_max: Annotated[int, Meta(ge=0)] = 64
     """Slices fetched before their turn, over all responses: each holds 1 MiB."""
     cool_down_for: Seconds = Seconds(5)
-    """An upstream that failed is asked last for so long."""
+    """An upstream that failed is asked last for so long, or until it gives a sign of life."""
+    hedge_after_max: Seconds = Seconds(2)
+    """If an answer takes longer to begin than 95 of 100 lately did, and at most after this, the
+    next upstream is asked as well. 0 never asks two."""
+    retries_share: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    """Retries and hedges may add this share to the requests made to upstreams."""
+    shields: tuple[str, ...] = ()
+    """Base URLs of edges that are asked before the upstreams: for each object one of them. All
+    nodes must name the same, in any order."""
+    own_url: str = ""
+    """Under which of the shields this node itself is known, if it is one."""
     disk_threads: Annotated[int, Meta(ge=1)] = 4
     """Reads and writes of the cache at the same time."""
     warm_fetches_max: Annotated[int, Meta(ge=1)] = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from types import TracebackType
 
 import aiohttp
@@ -115,14 +116,16 @@ class HttpClient:
     Follows no redirects and reads no environment: where bytes come from is for settings to say.
     """
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, settings: ClientSettings, unix_socket: Path | None = None) -> None:
+        """Connect to the hosts of URLs, or always to ``unix_socket``."""
         self._settings = settings
+        self._unix_socket = unix_socket
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> HttpClient:
         settings = self._settings
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.connections_max),
+            connector=self._connector(settings.connections_max),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=settings.connect_within, sock_read=settings.stall_after
             ),
@@ -143,6 +146,11 @@ class HttpClient:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def _connector(self, connections_max: int) -> aiohttp.BaseConnector:
+        if self._unix_socket is not None:
+            return aiohttp.UnixConnector(str(self._unix_socket), limit=connections_max)
+        return aiohttp.TCPConnector(limit=connections_max)
 
     @asynccontextmanager
     async def get(

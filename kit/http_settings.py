@@ -17,6 +17,8 @@ class ListenSettings(Group, frozen=True):
     """Address to listen on; ``0.0.0.0`` is every one of this machine."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """0 picks a free one; the log says which."""
+    reuse_port: bool = False
+    """Let other processes listen on the same port; the kernel spreads connections over them."""
     requests_max: Annotated[int, Meta(ge=1)] = 256
     """Requests served at the same time; one more is answered 503 at once."""
     drop_stalled_after: Seconds = Seconds(30)

@@ -34,7 +34,7 @@ def bind(binder: Binder, settings: Settings, node: Node) -> None:
         SettingsError, Denied, OutOfSpace: Its secret cannot be read, or made.
     """
     audit = AuditLog(
-        edge_audit_folder(settings, worker=0),
+        edge_audit_folder(settings, node.siblings.index),
         file_size_max=settings.publishing.audit_file_max_bytes,
         files_max=settings.publishing.audit_files_max,
         clock=node.clock,

@@ -11,12 +11,13 @@ import msgspec
 import edge.routes
 import origin.routes
 import services.entitlement.routes
+from edge.crew import ALONE, Crew
 from kit import service
 from kit.clock import Clock, SystemClock
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
-from playhead import compose, edge_operators, publishing_service, trust
+from playhead import compose, edge_operators, edge_workers, publishing_service, trust
 from playhead.gatekeeping import Gatekeeper, lease_keys
 from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
 from playhead.revocations import follow_revocations, ledger_file
@@ -25,19 +26,24 @@ from services.entitlement.local_ownership import LocalIdentity, LocalOwnership
 from services.entitlement.service import Entitlement
 
 
-def serve(names: Iterable[str], settings: Settings) -> None:
-    """Run the named roles in this process until it is told to stop.
+def serve(names: Iterable[str], settings: Settings) -> int:
+    """Run the named roles until told to stop, and return the exit code of the process.
+
+    They run in this process; an edge alone may have workers.
 
     Raises:
         SettingsError: An address cannot be listened on.
     """
     chosen = set(names)
+    if chosen == {"edge"} and settings.edge.workers:
+        return edge_workers.supervise(settings)
     if "entitlement" in chosen:
         # What is revoked is on this machine, and told from here only once all roles are up.
         leases = msgspec.structs.replace(settings.leases, feed="")
         settings = msgspec.structs.replace(settings, leases=leases)
     # In the order of ROLES: an edge is drained before the origin it may fetch from.
     service.run([bind(settings) for name, bind in ROLES.items() if name in chosen])
+    return 0
 
 
 def _origin(settings: Settings) -> Binder:
@@ -59,13 +65,14 @@ def _origin(settings: Settings) -> Binder:
     return binder
 
 
-def _edge(settings: Settings) -> Binder:
+def edge_binder(settings: Settings, crew: Crew = ALONE) -> Binder:
+    """Return the listener of an edge, or of one worker of it."""
     binder = Binder("edge", settings.edge.listen)
     cache_dir = settings.data / settings.edge.cache_dir
     chosen = msgspec.structs.replace(settings.edge, cache_dir=cache_dir)
     clock = SystemClock()
     gatekeeper = _gatekeeper(binder, settings, clock)
-    node = edge.routes.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock)
+    node = edge.routes.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock, crew=crew)
     edge_operators.bind(binder, settings, node)
     return binder
 
@@ -103,6 +110,6 @@ def _gatekeeper(binder: Binder, settings: Settings, clock: Clock) -> Gatekeeper:
 ROLES: dict[str, Callable[[Settings], Binder]] = {
     "entitlement": _entitlement,
     "origin": _origin,
-    "edge": _edge,
+    "edge": edge_binder,
 }
 """By name, in the order in which they are bound."""

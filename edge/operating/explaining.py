@@ -191,7 +191,7 @@ class Explaining:
 
     def _source_text(self) -> str:
         """Say where it would come from now."""
-        usable = [each.url for each in self._upstreams.health() if not each.avoided_s]
+        usable = [each.url for each in self._upstreams.health() if each.is_healthy]
         return f"it would come from {usable[0]}" if usable else "no upstream is healthy now"
 
 

@@ -198,13 +198,16 @@ class UpstreamHealth(_Told, frozen=True, kw_only=True):
     """How an upstream does."""
 
     url: str
+    shield: bool
     healthy: bool
-    retry_in_s: float
-    """Until it is asked as any other again; 0 if it is healthy."""
+    given_up: bool
+    """It fails so often that it is asked for signs of life alone."""
     failures: int
     """Since the edge started."""
     last_fault: str
     """What went wrong the last time; empty if nothing ever did."""
+    average_s: float | None
+    """Until its answers began, lately."""
 
 
 class Rates(_Told, frozen=True, kw_only=True):

@@ -7,10 +7,10 @@ and put together, what changes the cache is done by each with what it keeps.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -19,27 +19,39 @@ from edge.node import Node
 from edge.operating import page
 from edge.operating.access import CheckOperator, Desk, Note, body_of, json_answer
 from edge.operating.carrier import FIRST_PAUSE_S, Carrier
+from edge.operating.crew import (
+    Crew,
+    best_explanation,
+    by_age,
+    merged_drain,
+    merged_pin,
+    merged_purge,
+)
 from edge.operating.explaining import Explaining
 from edge.operating.keeping import Keeping
 from edge.operating.messages import (
     Drained,
     DrainRequest,
+    Explanation,
+    Pinned,
     PinRequest,
+    Purged,
     PurgeRequest,
+    Status,
     Warm,
     WarmRequest,
 )
 from edge.operating.purging import Purging
 from edge.operating.readings import SAMPLE_EVERY_S, Readings
 from edge.operating.selection import Selecting
-from edge.operating.status import Watch, read_about
+from edge.operating.status import Watch, merged, read_about
+from edge.operating.warm_files import ID_PATTERN
 from edge.operating.warming import Warming
-from edge.operating.warms import Warms
-from kit.http_server import STATE
+from edge.operating.warms import Warms, aims_at
+from kit.errors import NotFound
+from kit.http_server import STATE, is_from_sibling
 from kit.server_sent_events import BEAT, CONTENT_TYPE, ServerEvent
 from kit.service import Binder
-
-B = TypeVar("B")
 
 API = "/edge/v1"
 TELL_EVERY_S = 0.5
@@ -56,18 +68,15 @@ def bind(
     check_operator: CheckOperator,
     note: Note,
     random: Random,
-    worker: int = 0,
     first_pause_s: float = FIRST_PAUSE_S,
 ) -> None:
     """Let operators in to ``node``; ``note`` writes down what they do.
 
     ``first_pause_s`` is how long a warm waits before it asks again for what failed, at first.
     """
-    operating = Operating(
-        binder, node, keeping, random=random, worker=worker, first_pause_s=first_pause_s
-    )
+    operating = Operating(binder, node, keeping, random=random, first_pause_s=first_pause_s)
     desk = Desk(check_operator, note, node.clock)
-    doors = _Doors(operating, desk)
+    doors = _Doors(operating, desk, operating.crew)
     binder.for_operators("/edge/")
     binder.lifetime(operating.open)
     binder.background("edge readings", operating.sample)
@@ -96,10 +105,10 @@ class Operating:
         keeping: Keeping,
         *,
         random: Random,
-        worker: int,
         first_pause_s: float,
     ) -> None:
         self._binder = binder
+        self.crew = Crew(node.siblings)
         self._readings = Readings(binder.registry, node.clock)
         selecting = Selecting(node.documents, node.blobs, keeping)
         self.purging = Purging(node.documents, keeping, selecting)
@@ -126,7 +135,8 @@ class Operating:
         self.warms = Warms(
             node.settings.cache_dir,
             new_warming,
-            worker=worker,
+            worker=node.siblings.index,
+            workers=node.siblings.count,
             clock=node.clock,
             random=random,
         )
@@ -157,43 +167,51 @@ class Operating:
 
 
 class _Doors:
-    def __init__(self, operating: Operating, desk: Desk) -> None:
+    def __init__(self, operating: Operating, desk: Desk, crew: Crew) -> None:
         self._operating = operating
         self._desk = desk
+        self._crew = crew
 
     async def status(self, request: web.Request) -> web.Response:
         watch = self._operating.watch
         assert watch is not None, "opened before the first request"
-        return json_answer(watch.status(request.app[STATE], self._operating.warms.all))
+        own = watch.status(request.app[STATE], self._operating.warms.all)
+        return json_answer(merged(await self._crew.all(request, own, Status)))
 
     async def explain(self, request: web.Request) -> web.Response:
-        what = request.match_info["what"]
-        return json_answer(await self._operating.explaining.explain(_as_path(what)))
+        what = _as_path(request.match_info["what"])
+        own = await self._operating.explaining.explain(what)
+        return json_answer(best_explanation(await self._crew.all(request, own, Explanation)))
 
-    async def list_warms(self, _request: web.Request) -> web.Response:
-        return json_answer(self._operating.warms.all)
+    async def list_warms(self, request: web.Request) -> web.Response:
+        own = self._operating.warms.all
+        return json_answer(by_age(await self._crew.all(request, own, list[Warm])))
 
     async def begin_warm(self, request: web.Request) -> web.Response:
         asked = await body_of(request, WarmRequest)
+        for warm in by_age(await self._crew.ask("GET", f"{API}/warms", list[Warm])):
+            if not warm.phase.is_over and aims_at(warm.request, asked):
+                return json_answer(warm)
         beginning = self._operating.warms.begin(asked)
         warm = await self._desk.noted(request, "warm", asked.target, beginning)
         return json_answer(warm, status=201)
 
     async def show_warm(self, request: web.Request) -> web.Response:
-        return json_answer(self._operating.warms.get(request.match_info["warm_id"]))
+        return json_answer(await self._latest(request, request.match_info["warm_id"]))
 
     async def cancel_warm(self, request: web.Request) -> web.Response:
         warm_id = request.match_info["warm_id"]
-        cancelling = self._operating.warms.cancel(warm_id)
+        cancelling = self._cancel(request, warm_id)
         return json_answer(await self._desk.noted(request, "cancel warm", warm_id, cancelling))
 
     async def follow_warm(self, request: web.Request) -> web.StreamResponse:
-        warm = self._operating.warms.get(request.match_info["warm_id"])
+        warm_id = request.match_info["warm_id"]
+        warm = await self._latest(request, warm_id)
         state = request.app[STATE]
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = CONTENT_TYPE
         await response.prepare(request)
-        async for event in _events(warm):
+        async for event in _events(warm, lambda: self._latest(request, warm_id)):
             async with asyncio.timeout(state.settings.drop_stalled_after):
                 await response.write(event)
             if state.is_draining:
@@ -203,23 +221,66 @@ class _Doors:
     async def purge(self, request: web.Request) -> web.Response:
         asked = await body_of(request, PurgeRequest)
         what = "dry purge" if asked.dry_run else "hard purge" if asked.hard else "purge"
-        purging = self._operating.purging.purge(asked)
-        return json_answer(await self._desk.noted(request, what, asked.target, purging))
+
+        async def purging() -> Purged:
+            own = await self._operating.purging.purge(asked)
+            return merged_purge(await self._crew.all(request, own, Purged, _encoded(asked)))
+
+        return json_answer(await self._desk.noted(request, what, asked.target, purging()))
 
     async def pin(self, request: web.Request) -> web.Response:
         asked = await body_of(request, PinRequest)
         what = "pin" if asked.until_s else "unpin"
-        pinning = self._operating.purging.pin(asked)
-        return json_answer(await self._desk.noted(request, what, asked.target, pinning))
+
+        async def pinning() -> Pinned:
+            own = await self._operating.purging.pin(asked)
+            return merged_pin(await self._crew.all(request, own, Pinned, _encoded(asked)))
+
+        return json_answer(await self._desk.noted(request, what, asked.target, pinning()))
 
     async def drain(self, request: web.Request) -> web.Response:
         asked = await body_of(request, DrainRequest)
-        draining = _drain(request, draining=asked.draining)
+
+        async def draining() -> Drained:
+            own = _drain(request, draining=asked.draining)
+            return merged_drain(await self._crew.all(request, own, Drained, _encoded(asked)))
+
         what = "drain" if asked.draining else "undrain"
-        return json_answer(await self._desk.noted(request, what, "", draining))
+        return json_answer(await self._desk.noted(request, what, "", draining()))
+
+    async def _latest(self, request: web.Request, warm_id: str) -> Warm:
+        """Return a warm of any worker.
+
+        Raises:
+            NotFound: None has this id.
+        """
+        try:
+            return self._operating.warms.get(warm_id)
+        except NotFound:
+            found: list[Warm] = []
+            if not is_from_sibling(request) and re.fullmatch(ID_PATTERN, warm_id):
+                found = await self._crew.ask("GET", f"{API}/warms/{warm_id}", Warm)
+            if not found:
+                raise
+            return found[0]
+
+    async def _cancel(self, request: web.Request, warm_id: str) -> Warm:
+        try:
+            return await self._operating.warms.cancel(warm_id)
+        except NotFound:
+            found: list[Warm] = []
+            if not is_from_sibling(request) and re.fullmatch(ID_PATTERN, warm_id):
+                found = await self._crew.ask("DELETE", f"{API}/warms/{warm_id}", Warm)
+            if not found:
+                raise
+            return found[0]
 
 
-async def _drain(request: web.Request, *, draining: bool) -> Drained:
+def _encoded(asked: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(asked)
+
+
+def _drain(request: web.Request, *, draining: bool) -> Drained:
     """Say of ourselves that we are not ready, and in each answer that it is its connection's last.
 
     What is under way, and what still comes, is answered: whoever sends traffic looks at
@@ -230,11 +291,10 @@ async def _drain(request: web.Request, *, draining: bool) -> Drained:
     return Drained(draining=draining, requests_running=state.running)
 
 
-async def _events(warm: Warm) -> AsyncIterator[bytes]:
+async def _events(warm: Warm, latest: Callable[[], Awaitable[Warm]]) -> AsyncGenerator[bytes, None]:
     """Yield a warm whenever it changed, and signs of life; the last says that it is over."""
     before, unchanged = b"", 0
     while True:
-        is_over = warm.phase.is_over
         now = msgspec.json.encode(warm)
         if now != before:
             yield ServerEvent("warm", now).encode()
@@ -242,10 +302,11 @@ async def _events(warm: Warm) -> AsyncIterator[bytes]:
         elif unchanged == BEATS_EVERY:
             yield BEAT
             unchanged = 0
-        if is_over:
+        if warm.phase.is_over:
             return
         unchanged += 1
         await asyncio.sleep(TELL_EVERY_S)
+        warm = await latest()
 
 
 def _as_path(what: str) -> str:

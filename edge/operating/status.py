@@ -107,10 +107,12 @@ class Watch:
                 upstreams=[
                     UpstreamHealth(
                         url=each.url,
-                        healthy=not each.avoided_s,
-                        retry_in_s=each.avoided_s,
+                        shield=each.is_shield,
+                        healthy=each.is_healthy,
+                        given_up=each.is_given_up,
                         failures=each.failures,
                         last_fault=each.last_fault,
+                        average_s=each.average_s,
                     )
                     for each in self._upstreams.health()
                 ],
@@ -241,10 +243,12 @@ def _merged_upstreams(upstreams: Sequence[Sequence[UpstreamHealth]]) -> list[Ups
     return [
         UpstreamHealth(
             url=url,
+            shield=seen[0].shield,
             healthy=2 * sum(each.healthy for each in seen) >= len(seen),
-            retry_in_s=max(each.retry_in_s for each in seen),
+            given_up=2 * sum(each.given_up for each in seen) > len(seen),
             failures=sum(each.failures for each in seen),
             last_fault=next((each.last_fault for each in seen if each.last_fault), ""),
+            average_s=max((s for each in seen if (s := each.average_s) is not None), default=None),
         )
         for url, seen in by_url.items()
     ]

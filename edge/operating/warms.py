@@ -43,12 +43,14 @@ class Warms:
         new_warming: NewWarming,
         *,
         worker: int,
+        workers: int,
         clock: Clock,
         random: Random,
     ) -> None:
         self._folder = cache_dir / FOLDER
         self._new_warming = new_warming
         self._worker = worker
+        self._workers = workers
         self._clock = clock
         self._random = random
         self._warms: dict[str, Warm] = {}
@@ -59,7 +61,7 @@ class Warms:
     async def open(self) -> AsyncIterator[None]:
         """Go on with warms that a restart ended; on leaving, end them so that the next can."""
         for warm in await asyncio.to_thread(read_warms, self._folder):
-            if warm.worker == self._worker:
+            if warm.worker % self._workers == self._worker:  # there may have been more of them
                 self._warms[warm.warm_id] = warm
                 if not warm.phase.is_over:
                     self._start(warm)
@@ -104,7 +106,7 @@ class Warms:
         if request.deadline_s <= self._clock.now():
             raise Conflict(f"the deadline of {request.target} is over already")
         for other in self._warms.values():
-            if not other.phase.is_over and _aims_at(other.request, request):
+            if not other.phase.is_over and aims_at(other.request, request):
                 return other
         if len(self._tasks) >= RUNNING_MAX:
             raise Conflict(f"{RUNNING_MAX} warms are under way; wait for one, or cancel it")
@@ -197,7 +199,7 @@ class Warms:
         return f"{stamp}-{self._random.randbytes(4).hex()}"
 
 
-def _aims_at(one: WarmRequest, other: WarmRequest) -> bool:
+def aims_at(one: WarmRequest, other: WarmRequest) -> bool:
     """Tell whether two requests want the same, whatever the rate and the deadline."""
     return (one.target, one.groups, one.deltas, one.supersede) == (
         other.target,

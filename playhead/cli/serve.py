@@ -1,6 +1,8 @@
-"""``playhead serve``: run one role, or several in one process."""
+"""``playhead serve``: run one role, or several in one process, or an edge in several."""
 
 from __future__ import annotations
+
+import sys
 
 import click
 
@@ -15,6 +17,9 @@ from playhead.settings import Settings
 @click.pass_obj
 @reports_errors
 def serve(settings: Settings, roles: tuple[str, ...]) -> None:
-    """Serve ROLES in this process until SIGTERM or Ctrl-C; both end it after what is under way."""
+    """Serve ROLES until SIGTERM or Ctrl-C; both end it after what is under way.
+
+    They share this process. An edge alone runs as many as `edge.workers` says.
+    """
     telemetry.configure(json=settings.log_json)
-    serving.serve(roles, settings)
+    sys.exit(serving.serve(roles, settings))

@@ -135,7 +135,6 @@ async def test_status_shows_an_upstream_that_fails_and_why(tmp_path: Path) -> No
         assert upstream["healthy"] is False
         assert upstream["failures"] >= 1
         assert "127.0.0.1:9" in upstream["last_fault"]
-        assert upstream["retry_in_s"] > 0
 
 
 async def test_a_drained_edge_is_not_ready_answers_still_and_comes_back(
