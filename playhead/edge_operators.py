@@ -42,7 +42,7 @@ def bind(binder: Binder, settings: Settings, node: Node) -> None:
     edge.operating.routes.bind(
         binder,
         node,
-        DiskKeeping(node.disk, node.blobs, node.departures),
+        DiskKeeping(node.disk, node.blobs, node.siblings, node.departures),
         check_operator=OperatorSecret(local_secret(settings, OPERATOR_FILE)),
         note=audit.note,
         random=SystemRandom(),

@@ -156,7 +156,7 @@ async def operated_edge(
     edge.operating.routes.bind(
         binder,
         node,
-        DiskKeeping(node.disk, node.blobs, node.departures),
+        DiskKeeping(node.disk, node.blobs, node.siblings, node.departures),
         check_operator=OperatorSecret(SECRET),
         note=note,
         random=Random(1),

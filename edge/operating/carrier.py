@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from edge.documents import Document, DocumentAddress, Documents
+from edge.documents import Document, DocumentAddress
 from edge.fill import Blob, Blobs
 from edge.metrics import Tier
 from edge.operating.keeping import Keeping
@@ -38,7 +38,7 @@ class Carrier:
     def __init__(
         self,
         warm: Warm,
-        documents: Documents,
+        renew: Callable[[DocumentAddress], Awaitable[Document]],
         blobs: Blobs,
         keeping: Keeping,
         clock: Clock,
@@ -46,7 +46,7 @@ class Carrier:
         first_pause_s: float,
     ) -> None:
         self._warm = warm
-        self._documents = documents
+        self._renew = renew
         self._blobs = blobs
         self._keeping = keeping
         self._limit = RateLimit(warm.request.max_rate, clock)
@@ -60,7 +60,7 @@ class Carrier:
             NotFound: There is none.
             NoUpstream: It cannot be had, after all attempts.
         """
-        document = await self._patiently(lambda: self._documents.renew(address))
+        document = await self._patiently(lambda: self._renew(address))
         plus(self._warm.fetched, Kind.DOCUMENT, Amount(1, len(document.content)))
         await self._limit.take(len(document.content))
         return document

@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
+from edge.documents import DocumentAddress, Documents
 from edge.operating.messages import (
     Amount,
     Drained,
@@ -19,7 +20,6 @@ from edge.operating.messages import (
 )
 from edge.siblings import Siblings
 from kit.http_server import is_from_sibling
-from manifests.addresses import HeadAddress, TimestampAddress, TrustBundleAddress
 
 T = TypeVar("T")
 
@@ -46,8 +46,9 @@ class Crew:
         found = [_decoded(answer, kind) for answer in answers]
         return [answer for answer in found if answer is not None]
 
-    async def outdate(self, address: HeadAddress | TrustBundleAddress | TimestampAddress) -> None:
-        """Have the others ask for a document before they send it again."""
+    async def outdate(self, documents: Documents, address: DocumentAddress) -> None:
+        """Have every worker ask for a document before it is sent again."""
+        documents.outdate(address)
         body = msgspec.json.encode(PurgeRequest(target=address.path))
         await self.ask("POST", "/edge/v1/purge", Purged, body)
 

@@ -10,6 +10,7 @@ from edge.disk_cache import DiskCache
 from edge.fill import Blob, Blobs
 from edge.operating.keeping import Kept
 from edge.operating.messages import Amount, CacheUse
+from edge.siblings import Siblings
 from kit.buffers import Buffer
 from manifests.names import TitleId
 
@@ -17,9 +18,12 @@ from manifests.names import TitleId
 class DiskKeeping:
     """See :class:`~edge.operating.keeping.Keeping`."""
 
-    def __init__(self, disk: DiskCache, blobs: Blobs, departures: Departures) -> None:
+    def __init__(
+        self, disk: DiskCache, blobs: Blobs, siblings: Siblings, departures: Departures
+    ) -> None:
         self._disk = disk
         self._blobs = blobs
+        self._siblings = siblings
         self._departures = departures
 
     def has(self, name: Digest) -> bool:
@@ -28,7 +32,7 @@ class DiskKeeping:
 
     async def keep(self, blob: Blob, content: Buffer) -> None:
         """Write a blob unless it is there."""
-        if blob.name not in self._disk:
+        if self._siblings.owns(blob.name) and blob.name not in self._disk:
             await self._disk.put(blob.name, content)
 
     def look(self, name: Digest) -> Kept | None:

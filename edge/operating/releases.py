@@ -63,14 +63,14 @@ class Contents:
 
 
 async def read_head(documents: Documents, title: TitleId, channel: Channel) -> Head:
-    """Return what a channel plays by the word of upstream, now.
+    """Return what a channel plays, as far as is known here.
 
     Raises:
         NotFound: There is no such channel.
         NoUpstream: No upstream can say.
         FormatError: It is no head.
     """
-    document = await documents.renew(HeadAddress(title, channel))
+    document, _ = await documents.get(HeadAddress(title, channel))
     return parse_head(document.content, title, channel)
 
 

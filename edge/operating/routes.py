@@ -15,6 +15,7 @@ from random import Random
 import msgspec
 from aiohttp import web
 
+from edge.documents import Document, DocumentAddress
 from edge.node import Node
 from edge.operating import page
 from edge.operating.access import CheckOperator, Desk, Note, body_of, json_answer
@@ -45,6 +46,7 @@ from edge.operating.purging import Purging
 from edge.operating.readings import SAMPLE_EVERY_S, Readings
 from edge.operating.selection import Selecting
 from edge.operating.status import Watch, merged, read_about
+from edge.operating.targets import OfChannel, parse_target
 from edge.operating.warm_files import ID_PATTERN
 from edge.operating.warming import Warming
 from edge.operating.warms import Warms, aims_at
@@ -52,6 +54,7 @@ from kit.errors import NotFound
 from kit.http_server import STATE, is_from_sibling
 from kit.server_sent_events import BEAT, CONTENT_TYPE, ServerEvent
 from kit.service import Binder
+from manifests.addresses import HeadAddress, TimestampAddress, TrustBundleAddress
 
 API = "/edge/v1"
 TELL_EVERY_S = 0.5
@@ -124,7 +127,7 @@ class Operating:
         def new_warming(warm: Warm) -> Warming:
             carrier = Carrier(
                 warm,
-                node.documents,
+                self.renew,
                 node.blobs,
                 keeping,
                 node.clock,
@@ -158,6 +161,25 @@ class Operating:
         )
         async with self.warms.open():
             yield
+
+    async def renew(self, address: DocumentAddress) -> Document:
+        """Return a document as upstream has it now; every worker has it so from here on.
+
+        Raises:
+            NotFound: There is none.
+            NoUpstream: No upstream can give it.
+        """
+        documents = self._node.documents
+        if isinstance(address, HeadAddress | TrustBundleAddress | TimestampAddress):
+            await self.crew.outdate(documents, address)
+        return await documents.renew(address)
+
+    async def freshen(self, text: str) -> None:
+        """If a channel is named, see to it that every worker knows what it plays now."""
+        target = parse_target(text)
+        if isinstance(target, OfChannel):
+            address = HeadAddress(target.title, target.channel)
+            await self.crew.outdate(self._node.documents, address)
 
     async def sample(self) -> None:
         """Note each second what goes through, until cancelled."""
@@ -223,6 +245,8 @@ class _Doors:
         what = "dry purge" if asked.dry_run else "hard purge" if asked.hard else "purge"
 
         async def purging() -> Purged:
+            if not is_from_sibling(request):
+                await self._operating.freshen(asked.target)
             own = await self._operating.purging.purge(asked)
             return merged_purge(await self._crew.all(request, own, Purged, _encoded(asked)))
 
@@ -233,6 +257,8 @@ class _Doors:
         what = "pin" if asked.until_s else "unpin"
 
         async def pinning() -> Pinned:
+            if not is_from_sibling(request):
+                await self._operating.freshen(asked.target)
             own = await self._operating.purging.pin(asked)
             return merged_pin(await self._crew.all(request, own, Pinned, _encoded(asked)))
 

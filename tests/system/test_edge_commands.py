@@ -21,10 +21,13 @@ from tests.trees import write_tree
 pytestmark = [pytest.mark.slow, pytest.mark.may_block]
 
 
-@pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    with running_platform(tmp_path) as platform:
+@pytest.fixture(params=[0])
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
+    with running_platform(tmp_path, None, f"edge.workers={request.param}") as platform:
         yield platform
+
+
+with_and_without_workers = pytest.mark.parametrize("platform", [0, 3], indirect=True)
 
 
 def edge(platform: Platform, *words: str | Path) -> Finished:
@@ -39,6 +42,7 @@ def published(platform: Platform, folder: Path, **changes: int) -> Path:
     return build
 
 
+@with_and_without_workers
 def test_after_a_warm_a_cold_console_installs_and_updates_with_the_origin_gone(
     platform: Platform, tmp_path: Path
 ) -> None:
@@ -61,6 +65,7 @@ def test_after_a_warm_a_cold_console_installs_and_updates_with_the_origin_gone(
     assert status["fills_running"] == 0
 
 
+@with_and_without_workers
 def test_a_warm_outlives_kill_9_of_its_edge_and_fetches_nothing_twice(
     platform: Platform, tmp_path: Path
 ) -> None:
@@ -86,6 +91,7 @@ def test_a_warm_outlives_kill_9_of_its_edge_and_fetches_nothing_twice(
     platform.console("install", "game", tmp_path / "game").last_json()
 
 
+@with_and_without_workers
 def test_stopping_the_command_leaves_the_warm_to_the_edge(
     platform: Platform, tmp_path: Path
 ) -> None:
@@ -109,6 +115,7 @@ def test_stopping_the_command_leaves_the_warm_to_the_edge(
     assert warm["warm_id"] in edge(platform, "warms").output
 
 
+@with_and_without_workers
 def test_a_purge_shows_what_it_would_do_asks_first_and_does_it(
     platform: Platform, tmp_path: Path
 ) -> None:
@@ -127,6 +134,7 @@ def test_a_purge_shows_what_it_would_do_asks_first_and_does_it(
     platform.console("install", "game", tmp_path / "game").last_json()
 
 
+@with_and_without_workers
 def test_a_drained_edge_is_not_ready_until_that_is_undone(
     platform: Platform, tmp_path: Path
 ) -> None:
