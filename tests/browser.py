@@ -88,7 +88,7 @@ class Page:
         return told["result"].get("value")
 
     async def text(self, selector: str) -> str:
-        return str(await self.value(f"document.querySelector({selector!r}).innerText"))
+        return str(await self.value(f"document.querySelector({selector!r}).textContent"))
 
     async def shows(self, selector: str, text: str) -> None:
         """Wait until what ``selector`` finds holds ``text``."""
@@ -97,6 +97,14 @@ class Page:
             return text in await self.text(selector)
 
         await eventually(is_shown, within_s=20)
+
+    async def holds(self, condition: str) -> None:
+        """Wait until a script comes to something true."""
+
+        async def is_so() -> bool:
+            return bool(await self.value(condition))
+
+        await eventually(is_so, within_s=20)
 
     async def screenshot(self, into: Path, *, dark: bool, width: int = 1200) -> None:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

@@ -54,6 +54,11 @@ async def press(page: Page, selector: str) -> None:
     await page.value(f"document.querySelector({selector!r}).click()")
 
 
+async def is_asked(page: Page, title: str) -> None:
+    await page.holds("document.getElementById('ask').open")
+    await page.shows("#ask-title", title)
+
+
 async def name_target(page: Page, text: str) -> None:
     await page.value(f"document.getElementById('target').value = {text!r}")
 
@@ -100,12 +105,12 @@ async def test_it_purges_after_a_dry_run_and_a_yes(page: Page, operated: Operate
     await name_target(page, root)
     await press(page, "button[value=hard]")
     await page.shows("#target-said", "dry run: 1 objects")
-    await page.shows("#ask", f"Purge {root}?")
+    await is_asked(page, f"Purge {root}?")
     await press(page, "#ask button[value=no]")
     await page.shows("#target-said", "left as it was")
     assert (await operated.get(f"explain{root}"))["cached"] is True
     await press(page, "button[value=hard]")
-    await page.shows("#ask", f"Purge {root}?")
+    await is_asked(page, f"Purge {root}?")
     await press(page, "#ask-yes")
     await page.shows("#target-said", "purged: 1 objects")
     assert (await operated.get(f"explain{root}"))["gone"] == "purged by an operator"
@@ -119,11 +124,12 @@ async def test_it_drains_and_undrains(page: Page, operated: Operated) -> None:
     await sign_in(page)
     await page.shows("#state", "serving")
     await press(page, "#drain")
-    await page.shows("#ask", "Drain?")
+    await is_asked(page, "Drain?")
     await press(page, "#ask-yes")
     await page.shows("#state", "draining")
     assert operated.node.binder.state.is_draining
     await press(page, "#drain")
+    await is_asked(page, "Take traffic again?")
     await press(page, "#ask-yes")
     await page.shows("#state", "serving")
     assert not operated.node.binder.state.is_draining
