@@ -176,7 +176,7 @@ class _Edge:
         self, request: web.Request, address: Address, blob: Blob
     ) -> web.StreamResponse:
         """Answer with a blob whose size is not known before it is here."""
-        status = CacheStatus()
+        status = CacheStatus(self._metrics)
         landed = await self._blobs.begin(blob).landed()
         status.note(landed)
 
@@ -188,7 +188,7 @@ class _Edge:
         return await answer(request, found, pieces)
 
     async def _slice(self, request: web.Request, address: SliceAddress) -> web.StreamResponse:
-        status = CacheStatus()
+        status = CacheStatus(self._metrics)
         slices = await self._slice_list(address.bundle, status)
         if address.index >= len(slices.digests):
             raise NotFound(f"{address.path}: the bundle has {len(slices.digests)} slices")
@@ -204,7 +204,7 @@ class _Edge:
         return await answer(request, found, pieces)
 
     async def _bundle(self, request: web.Request, address: BundleAddress) -> web.StreamResponse:
-        status = CacheStatus()
+        status = CacheStatus(self._metrics)
         slices = await self._slice_list(address, status)
 
         async def pieces(start: int, end: int) -> Pieces:

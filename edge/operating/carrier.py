@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from edge.documents import Document, DocumentAddress
 from edge.fill import Blob, Blobs
-from edge.metrics import Tier
+from edge.metrics import EdgeMetrics, Tier
 from edge.operating.keeping import Keeping
 from edge.operating.messages import FAILED_PATHS_MAX, Amount, Kind, Warm, plus
 from kit.buffers import Buffer
@@ -43,6 +43,7 @@ class Carrier:
         keeping: Keeping,
         clock: Clock,
         *,
+        metrics: EdgeMetrics,
         first_pause_s: float,
     ) -> None:
         self._warm = warm
@@ -50,6 +51,7 @@ class Carrier:
         self._blobs = blobs
         self._keeping = keeping
         self._limit = RateLimit(warm.request.max_rate, clock)
+        self._metrics = metrics
         self._first_pause_s = first_pause_s
         self._failures_in_row = 0
 
@@ -62,6 +64,7 @@ class Carrier:
         """
         document = await self._patiently(lambda: self._renew(address))
         plus(self._warm.fetched, Kind.DOCUMENT, Amount(1, len(document.content)))
+        self._metrics.warm_fetched.inc(len(document.content))
         await self._limit.take(len(document.content))
         return document
 
@@ -79,7 +82,10 @@ class Carrier:
         pinned, unpinned = self._keeping.pin([blob.name], self._warm.request.deadline_s)
         self._warm.pinned += pinned
         self._warm.unpinned += unpinned
-        tally = self._warm.fetched if landed.tier is Tier.FILL else self._warm.present
+        is_new = landed.tier is Tier.FILL
+        counter = self._metrics.warm_fetched if is_new else self._metrics.warm_present
+        counter.inc(len(landed.content))
+        tally = self._warm.fetched if is_new else self._warm.present
         plus(tally, kind, Amount(1, len(landed.content)))
         return landed.content
 
@@ -99,6 +105,7 @@ class Carrier:
 
     def _note(self, path: str, error: NotFound | Unavailable) -> None:
         self._warm.failed_count += 1
+        self._metrics.warm_failures.inc()
         if len(self._warm.failed) < FAILED_PATHS_MAX:
             self._warm.failed.append(path)
         self._failures_in_row += 1

@@ -131,6 +131,7 @@ class Operating:
                 node.blobs,
                 keeping,
                 node.clock,
+                metrics=node.metrics,
                 first_pause_s=first_pause_s,
             )
             return Warming(warm, carrier, at_once=node.settings.warm_fetches_max)
@@ -143,6 +144,9 @@ class Operating:
             clock=node.clock,
             random=random,
         )
+        watch = node.metrics.watch
+        watch("warms_running", "Warms under way.", lambda: self.warms.running_count)
+        watch("warm_left_bytes", "What they have yet to bring.", lambda: self.warms.left_size)
         self._node = node
         self._keeping = keeping
         self.watch: Watch | None = None

@@ -78,6 +78,21 @@ class Warms:
         """Every warm that is known, the oldest first."""
         return list(self._warms.values())
 
+    @property
+    def running_count(self) -> int:
+        """How many are under way."""
+        return len(self._tasks)
+
+    @property
+    def left_size(self) -> int:
+        """Bytes that those under way have yet to bring, as far as they know."""
+        left = (
+            warm.planned_total().size - warm.done_total().size
+            for warm in self._warms.values()
+            if not warm.phase.is_over
+        )
+        return sum(max(0, size) for size in left)
+
     def get(self, warm_id: str) -> Warm:
         """Return a warm.
 
