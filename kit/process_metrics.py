@@ -27,6 +27,10 @@ class ProcessFigures(Collector):
         self._started_s = time.time() if started_s is None else started_s
         registry.register(self)
 
+    def describe(self) -> Iterator[Metric]:
+        """Yield what there is: so the registry knows the names."""
+        return self.collect()
+
     def collect(self) -> Iterator[Metric]:
         """Yield the figures as they are now."""
         yield CounterMetricFamily(
