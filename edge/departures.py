@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -31,6 +31,10 @@ class Reason(Enum):
     """The disk would not take it, or give it back."""
     DISK_BUSY = "disk-busy"
     """Too much was being written already."""
+
+
+Departed = Callable[[Iterable[Digest], Reason], None]
+"""Is told what went, or was not kept, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from chunks.chunk_id import Digest, digest_of
+from edge.departures import Departed, Reason
 from edge.eviction import S3Fifo
 from edge.metrics import EdgeMetrics
 from kit.buffers import Buffer
@@ -44,12 +45,22 @@ class DiskCache:
     failure is logged and counted.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int, threads: int, metrics: EdgeMetrics) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int,
+        threads: int,
+        metrics: EdgeMetrics,
+        departed: Departed = lambda _names, _reason: None,
+    ) -> None:
+        """Tell ``departed`` of what goes, or is not kept, and why."""
         self._folder = folder
         self._policy: S3Fifo[Digest] = S3Fifo(max_bytes)
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._metrics = metrics
+        self._departed = departed
         metrics.watch("cached_bytes", "Bytes on disk.", lambda: self._policy.size)
         metrics.watch("cached_blobs", "Blobs on disk.", lambda: len(self._policy))
 
@@ -83,11 +94,13 @@ class DiskCache:
             content = await self._in_thread(lambda: _read_verified(path, size, digest))
         except OSError as error:
             log.warning("cache.unreadable", digest=digest.hex(), error=str(error))
+            self._departed([name], Reason.DISK)
             self._policy.remove(name)
             return None
         if content is None:
             log.warning("cache.damaged", digest=digest.hex())
             self._metrics.bad_on_disk.inc()
+            self._departed([name], Reason.BIT_ROT)
             self._policy.remove(name)
             await self._drop([name])
             return None
@@ -98,15 +111,18 @@ class DiskCache:
         """Keep ``content``, which the caller has verified; what is in its way is dropped first."""
         if not self._policy.can_hold(len(content)):
             self._metrics.not_cached.labels("too-large").inc()
+            self._departed([name], Reason.TOO_LARGE)
             return
         victims = self._policy.admit(name, len(content))
         self._metrics.evictions.inc(len(victims))
+        self._departed(victims, Reason.EVICTED)
         path, in_the_way = self._path(name), [self._path(victim) for victim in victims]
         try:
             await self._in_thread(lambda: _replace(in_the_way, path, content))
         except OSError as error:
             log.warning("cache.write_failed", name=name.hex(), error=str(error))
             self._metrics.not_cached.labels("disk").inc()
+            self._departed([name], Reason.DISK)
             self._policy.remove(name)
         if name not in self._policy:
             await self._drop([name])  # evicted, or found unreadable, while it was written

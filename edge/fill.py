@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from chunks.chunk_id import Digest, check_digest, digest_of
+from edge.departures import Departed, Reason
 from edge.disk_cache import DiskCache
 from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics, Tier
@@ -103,6 +104,7 @@ class Blobs:
         siblings: Siblings,
         fills_max: int,
         ahead_max: int,
+        departed: Departed = lambda _names, _reason: None,
         clock: Clock,
         metrics: EdgeMetrics,
     ) -> None:
@@ -115,6 +117,7 @@ class Blobs:
         self._flights: SingleFlight[tuple[Digest, bool], Landed] = SingleFlight()
         self._fills = asyncio.Semaphore(fills_max)
         self._ahead_left = ahead_max
+        self._departed = departed
         self._writes: dict[asyncio.Task[None], Digest] = {}
         self._writes_max = fills_max
         self._being_written: dict[Digest, Buffer] = {}
@@ -221,6 +224,7 @@ class Blobs:
     def _write_behind(self, name: Digest, content: Buffer) -> None:
         if len(self._writes) >= self._writes_max:
             self._metrics.not_cached.labels("disk-busy").inc()
+            self._departed([name], Reason.DISK_BUSY)
             return
         self._being_written[name] = content
         task = asyncio.create_task(self._disk.put(name, content))

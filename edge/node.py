@@ -44,6 +44,7 @@ class Node:
             max_bytes=settings.max_bytes // crew.count,
             threads=settings.disk_threads,
             metrics=metrics,
+            departed=self.departures.note,
         )
         self.upstreams = Upstreams(
             settings,
@@ -69,6 +70,7 @@ class Node:
             siblings=self.siblings,
             fills_max=settings.fills_max,
             ahead_max=settings.ahead_max,
+            departed=self.departures.note,
             clock=clock,
             metrics=metrics,
         )

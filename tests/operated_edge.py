@@ -143,6 +143,7 @@ async def operated_edge(
     *upstreams: str,
     clock: Clock | None = None,
     first_pause_s: float = 0.001,
+    keeping: type[DiskKeeping] = DiskKeeping,
     **settings: Any,
 ) -> AsyncIterator[Operated]:
     binder = Binder("edge", LISTEN)
@@ -156,7 +157,7 @@ async def operated_edge(
     edge.operating.routes.bind(
         binder,
         node,
-        DiskKeeping(node.disk, node.blobs, node.siblings, node.departures),
+        keeping(node.disk, node.blobs, node.siblings, node.departures),
         check_operator=OperatorSecret(SECRET),
         note=note,
         random=Random(1),

@@ -16,6 +16,7 @@ from edge.operating.messages import (
     Pinned,
     Purged,
     PurgeRequest,
+    Superseded,
     Warm,
 )
 from edge.siblings import Siblings
@@ -68,6 +69,13 @@ def merged_pin(found: Sequence[Pinned]) -> Pinned:
         found[0],
         pinned=sum((each.pinned for each in found), Amount()),
         refused=sum((each.refused for each in found), Amount()),
+    )
+
+
+def merged_supersede(found: Sequence[Superseded]) -> Superseded:
+    """Return what all workers let go of first."""
+    return msgspec.structs.replace(
+        found[0], superseded=sum((each.superseded for each in found), Amount())
     )
 
 

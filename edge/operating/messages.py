@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from manifests.documents import GROUP_COUNT_MAX, Head, Release
-from manifests.names import GROUP_PATTERN
+from manifests.names import GROUP_PATTERN, TITLE_PATTERN
 
 TARGET_LENGTH_MAX = 512
 FAILED_PATHS_MAX = 100
@@ -121,6 +121,8 @@ class Warm(msgspec.Struct, kw_only=True):
     pinned: Amount = Amount()
     unpinned: Amount = Amount()
     """Cached, but not pinned, for no more may be."""
+    superseded: Amount = Amount()
+    """What of older releases goes first now, if that was asked for."""
     failed_count: int = 0
     failed: list[str] = msgspec.field(default_factory=list)
     """Paths of the first that could not be had."""
@@ -179,6 +181,19 @@ class Pinned(_Told, frozen=True, kw_only=True):
     pinned: Amount
     refused: Amount
     """For no more may be pinned."""
+
+
+class SupersedeRequest(_Asked, frozen=True, kw_only=True):
+    """Whose older releases are to go first."""
+
+    title: Annotated[str, Meta(pattern=TITLE_PATTERN)]
+
+
+class Superseded(_Told, frozen=True, kw_only=True):
+    """What of a title goes first now: what is cached, and in no release that is played."""
+
+    title: str
+    superseded: Amount
 
 
 class DrainRequest(_Asked, frozen=True, kw_only=True):

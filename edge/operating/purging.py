@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from edge.documents import Documents
 from edge.operating.keeping import Keeping
-from edge.operating.messages import Amount, Pinned, PinRequest, Purged, PurgeRequest
+from edge.operating.messages import Amount, Pinned, PinRequest, Purged, PurgeRequest, Superseded
 from edge.operating.selection import Selecting, Selection
-from edge.operating.targets import parse_target
+from edge.operating.targets import OfTitle, parse_target
+from manifests.names import TitleId
 
 
 class Purging:
@@ -53,6 +54,17 @@ class Purging:
         else:
             pinned, refused = self._keeping.unpin(found.names), Amount()
         return Pinned(target=asked.target, until_s=asked.until_s, pinned=pinned, refused=refused)
+
+    async def supersede(self, title: TitleId) -> Superseded:
+        """Let go first of what is cached of a title, and in no release that a channel plays.
+
+        Raises:
+            NotFound, NoUpstream: What is played cannot be found out; nothing was changed.
+        """
+        played = await self._selecting.played(title)
+        found = await self._selecting.select(OfTitle(title))
+        older = [name for name in found.names if name not in played]
+        return Superseded(title=title, superseded=self._keeping.supersede(older))
 
     def _documents_of(self, found: Selection) -> Amount:
         here = [self._documents.look(address) for address in found.documents]

@@ -27,10 +27,12 @@ from edge.operating.crew import (
     merged_drain,
     merged_pin,
     merged_purge,
+    merged_supersede,
 )
 from edge.operating.explaining import Explaining
 from edge.operating.keeping import Keeping
 from edge.operating.messages import (
+    Amount,
     Drained,
     DrainRequest,
     Explanation,
@@ -39,6 +41,8 @@ from edge.operating.messages import (
     Purged,
     PurgeRequest,
     Status,
+    Superseded,
+    SupersedeRequest,
     Warm,
     WarmRequest,
 )
@@ -55,6 +59,7 @@ from kit.http_server import STATE, is_from_sibling
 from kit.server_sent_events import BEAT, CONTENT_TYPE, ServerEvent
 from kit.service import Binder
 from manifests.addresses import HeadAddress, TimestampAddress, TrustBundleAddress
+from manifests.names import TitleId
 
 API = "/edge/v1"
 TELL_EVERY_S = 0.5
@@ -94,6 +99,7 @@ def bind(
         web.get(f"{API}/warms/{{warm_id}}/events", desk.known(doors.follow_warm)),
         web.post(f"{API}/purge", desk.known(doors.purge)),
         web.post(f"{API}/pins", desk.known(doors.pin)),
+        web.post(f"{API}/supersede", desk.known(doors.supersede)),
         web.post(f"{API}/drain", desk.known(doors.drain)),
     )
 
@@ -134,7 +140,12 @@ class Operating:
                 metrics=node.metrics,
                 first_pause_s=first_pause_s,
             )
-            return Warming(warm, carrier, at_once=node.settings.warm_fetches_max)
+            return Warming(
+                warm,
+                carrier,
+                at_once=node.settings.warm_fetches_max,
+                supersede=self.supersede_everywhere,
+            )
 
         self.warms = Warms(
             node.settings.cache_dir,
@@ -177,6 +188,17 @@ class Operating:
         if isinstance(address, HeadAddress | TrustBundleAddress | TimestampAddress):
             await self.crew.outdate(documents, address)
         return await documents.renew(address)
+
+    async def supersede_everywhere(self, title: TitleId) -> Amount:
+        """Have every worker let go first of what is in no release of ``title`` that is played.
+
+        Raises:
+            NotFound, NoUpstream: What is played cannot be found out.
+        """
+        own = await self.purging.supersede(title)
+        body = msgspec.json.encode(SupersedeRequest(title=title))
+        others = await self.crew.ask("POST", f"{API}/supersede", Superseded, body)
+        return merged_supersede([own, *others]).superseded
 
     async def freshen(self, text: str) -> None:
         """If a channel is named, see to it that every worker knows what it plays now."""
@@ -267,6 +289,15 @@ class _Doors:
             return merged_pin(await self._crew.all(request, own, Pinned, _encoded(asked)))
 
         return json_answer(await self._desk.noted(request, what, asked.target, pinning()))
+
+    async def supersede(self, request: web.Request) -> web.Response:
+        asked = await body_of(request, SupersedeRequest)
+
+        async def superseding() -> Superseded:
+            own = await self._operating.purging.supersede(TitleId(asked.title))
+            return merged_supersede(await self._crew.all(request, own, Superseded, _encoded(asked)))
+
+        return json_answer(await self._desk.noted(request, "supersede", asked.title, superseding()))
 
     async def drain(self, request: web.Request) -> web.Response:
         asked = await body_of(request, DrainRequest)

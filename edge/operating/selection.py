@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -60,7 +61,8 @@ class Selecting:
         """
         match target:
             case OfTitle(title):
-                return Selection(self._keeping.names_of(title), _addresses(self._documents, title))
+                names = self._keeping.names_of(title) or await self._of_releases(title)
+                return Selection(names, _addresses(self._documents, title))
             case OfChannel(title, channel):
                 head = await read_head(self._documents, title, channel)
                 named: list[DocumentAddress] = [
@@ -78,6 +80,36 @@ class Selecting:
                 return await self._id(digest)
             case _:
                 assert_never(target)
+
+    async def played(self, title: TitleId) -> set[Digest]:
+        """Return the names of all that releases need which channels play, as far as is known.
+
+        Raises: as :meth:`select`.
+        """
+        names: set[Digest] = set()
+        for address in _addresses(self._documents, title):
+            if isinstance(address, HeadAddress):
+                found = await self.select(OfChannel(title, address.channel))
+                names.update(found.names)
+        return names
+
+    async def _of_releases(self, title: TitleId) -> list[Digest]:
+        """Return the names of all that releases need which are known, for a store without titles.
+
+        A release whose manifest is neither here nor to be had is passed over.
+        """
+        names: dict[Digest, None] = {}
+        for address in _addresses(self._documents, title):
+            target: Target | None = None
+            if isinstance(address, HeadAddress):
+                target = OfChannel(title, address.channel)
+            elif isinstance(address, ReleaseAddress):
+                target = OfRelease(title, address.counter)
+            if target is None:
+                continue
+            with suppress(NotFound, Unavailable, FormatError):
+                names |= dict.fromkeys((await self.select(target)).names)
+        return list(names)
 
     async def slices(self, bundle: BundleAddress) -> SliceList:
         """Return the slice list of a bundle.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -60,6 +60,10 @@ def warm_target(warm: Warm) -> OfChannel | OfRelease:
             raise InvalidInput(f"{warm.request.target}: expected TITLE, TITLE@CHANNEL or @COUNTER")
 
 
+Supersede = Callable[[TitleId], Awaitable[Amount]]
+"""Lets go first of what is in no release that is played; returns how much it is."""
+
+
 @dataclass
 class Warming:
     """Carries one warm through; ``warm`` says how far it is at any time."""
@@ -68,6 +72,7 @@ class Warming:
     carrier: Carrier
     at_once: int
     """Fetches at the same time."""
+    supersede: Supersede
 
     def __post_init__(self) -> None:
         self._lists: dict[Digest, SliceList | None] = {}
@@ -92,6 +97,8 @@ class Warming:
         await self._bring(release.title, slices, Kind.SLICE)
         await self._bring(release.title, deltas, Kind.DELTA)
         warm.ids_digest = self._ids_digest(self.contents, [*slices, *deltas])
+        if warm.request.supersede:
+            warm.superseded = await self.supersede(release.title)
 
     async def _release(self) -> Release:
         """Bring what vouches for the release; return it, the same in every run of a warm."""

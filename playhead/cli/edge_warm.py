@@ -219,6 +219,8 @@ def _receipt(warm: Warm) -> dict[str, str]:
     figures["pinned"] = amount_text(warm.pinned)
     if warm.unpinned.count:
         figures["not pinned"] = f"{amount_text(warm.unpinned)}: no more may be"
+    if warm.request.supersede:
+        figures["superseded"] = amount_text(warm.superseded)
     if warm.failed_count:
         figures["failed"] = f"{warm.failed_count}, first {warm.failed[0]}"
     figures["seconds"] = f"{duration_text(warm.worked_s)}, {rate_text(fetched, warm.worked_s)}"

@@ -10,6 +10,7 @@ import pytest
 
 from chunks.slices import SLICE_SIZE
 from kit.object_storage.testing import MemoryStorage
+from kit.units import ByteSize
 from manifests.addresses import SliceListAddress
 from tests import titles
 from tests.operated_edge import SECRET, Operated, operated_edge
@@ -28,6 +29,7 @@ DOORS = [
     ("DELETE", "warms/20260101t000000-00000000"),
     ("POST", "purge"),
     ("POST", "pins"),
+    ("POST", "supersede"),
     ("POST", "drain"),
 ]
 
@@ -256,3 +258,36 @@ async def test_following_ends_when_an_edge_drains(operated: Operated) -> None:
     async with asyncio.timeout(5):
         told = await following
     assert told[-1]["phase"] in ("planning", "running", "failed")
+
+
+async def test_what_was_evicted_or_rotted_is_explained_as_that(
+    origin: Node, tmp_path: Path
+) -> None:
+    room = ByteSize(5 * SLICE_SIZE // 2)
+    folder = tmp_path / "cache"
+    none = ByteSize(0)
+    async with operated_edge(folder, origin.url, max_bytes=room, memory_max_bytes=none) as operated:
+        path = f"{BUNDLE.path}/1"
+        await fetched(operated, path)
+        kept = folder / title.slices.digests[1].hex()[:2] / title.slices.digests[1].hex()
+        await asyncio.to_thread(kept.write_bytes, bytes(SLICE_SIZE))
+        assert await fetched(operated, path) == title.slice(1)  # mended from upstream
+        status = await operated.get("status")
+        assert status["verify_failures"] == {"disk": 1}
+        await fetched(operated, f"{BUNDLE.path}/0")
+        await fetched(operated, f"{BUNDLE.path}/2")
+        await fetched(operated, title.manifest_address.path)
+        gone = await operated.get(f"explain{path}")
+        assert (gone["cached"], gone["gone"]) == (False, "evicted for room")
+        assert (await operated.get("status"))["evictions"]
+
+
+async def test_what_does_not_fit_is_explained_as_that(origin: Node, tmp_path: Path) -> None:
+    small = ByteSize(SLICE_SIZE // 4)
+    async with operated_edge(
+        tmp_path / "cache", origin.url, max_bytes=small, memory_max_bytes=ByteSize(0)
+    ) as operated:
+        await fetched(operated, f"{BUNDLE.path}/0")
+        found = await operated.get(f"explain{BUNDLE.path}/0")
+        assert found["gone"] == "never kept: larger than the cache"
+        assert (await operated.get("status"))["not_cached"] == {"too-large": 1}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from chunks.chunk_id import Digest
+from edge.operating.disk_keeping import DiskKeeping
+from edge.operating.messages import Amount
 from manifests import locations
 from tests.folder_publisher import LIVE, TITLE
 from tests.operated_edge import Operated, Studio, operated_edge
@@ -228,3 +232,38 @@ async def test_an_upstream_that_is_gone_ends_a_warm_that_can_be_begun_anew(
         warm = await operated.warmed()
     assert warm["phase"] == "failed"
     assert warm["fault"].startswith("no-upstream")
+
+
+class Superseding(DiskKeeping):
+    """Remembers what was to go first."""
+
+    gone_first: ClassVar[list[Digest]] = []
+
+    def supersede(self, names: Collection[Digest]) -> Amount:
+        self.gone_first[:] = [name for name in names if self.has(name)]
+        return self.measure(self.gone_first)
+
+
+async def test_a_warm_can_let_go_first_of_what_only_older_releases_have(
+    origin: Node, studio: Studio, tmp_path: Path
+) -> None:
+    async with operated_edge(tmp_path / "cache", origin.url, keeping=Superseding) as operated:
+        await operated.warmed()
+        await studio.publish(changes=3)
+        warm = await operated.warmed(supersede=True)
+        assert warm["superseded"]["count"] == len(Superseding.gone_first) > 0
+        # All that is played is here still, and none of it is to go first.
+        played = await operated.post("purge", target=f"{TITLE}@live", dry_run=True)
+        everything = await operated.post("purge", target=TITLE, dry_run=True)
+        older = everything["blobs"]["count"] - played["blobs"]["count"]
+        assert older == warm["superseded"]["count"]
+
+
+async def test_a_title_is_purged_whole(operated: Operated, studio: Studio) -> None:
+    await operated.warmed()
+    await studio.publish(changes=3)
+    await operated.warmed()
+    done = await operated.post("purge", target=TITLE, hard=True)
+    assert done["documents"]["count"] >= 4
+    status = await operated.get("status")
+    assert (status["cache"]["blobs"], status["cache"]["size"]) == (0, 0)
