@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class Tier(Enum):
-    """Where bytes came from."""
+    """Where bytes came from. Memory is the page cache: what was read or written lately."""
 
     MEMORY = "memory"
     DISK = "disk"
@@ -36,7 +36,7 @@ class EdgeMetrics:
         self.upstream_failures = counter(
             "upstream_failures_total", "Upstreams left for the next.", "upstream", "code"
         )
-        self.evictions = counter("evictions_total", "Blobs dropped from disk for room.")
+        self.evictions = counter("evictions_total", "Blobs dropped from disk, by reason.", "reason")
         self.not_cached = counter(
             "not_cached_total", "Blobs served without being kept, by reason.", "reason"
         )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from edge.disk_cache import DiskCache
 from edge.documents import Documents
 from edge.fill import Blobs
-from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics
 from edge.settings import EdgeSettings
+from edge.store import Store
 from edge.upstreams import NodeLease, Upstreams
 from kit.clock import Clock
 from kit.http_client import HttpClient
@@ -26,11 +25,12 @@ class Node:
         self.clock = clock
         self.metrics = metrics
         self.client = HttpClient(settings.client)
-        self.disk = DiskCache(
+        self.store = Store(
             settings.cache_dir,
             max_bytes=settings.max_bytes,
             threads=settings.disk_threads,
             metrics=metrics,
+            clock=clock,
         )
         self.upstreams = Upstreams(
             settings.upstreams,
@@ -50,8 +50,7 @@ class Node:
             clock=clock,
         )
         self.blobs = Blobs(
-            memory=MemoryCache(settings.memory_max_bytes),
-            disk=self.disk,
+            store=self.store,
             upstreams=self.upstreams,
             fills_max=settings.fills_max,
             ahead_max=settings.ahead_max,
@@ -62,7 +61,7 @@ class Node:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Take up the cache, until the block is left; what is being written then is finished."""
-        async with self.client, self.disk.open(), self.documents.open():
+        async with self.client, self.store.open(), self.documents.open():
             try:
                 yield
             finally:

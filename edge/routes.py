@@ -226,4 +226,5 @@ def _slice_list_blob(address: SliceListAddress) -> Blob:
 
 def _slice_blob(address: SliceAddress, slices: SliceList) -> Blob:
     start, end = slices.span(address.index)
-    return Blob(slices.digests[address.index], address.path, SLICE_SIZE, end - start)
+    digest, size = slices.digests[address.index], end - start
+    return Blob(digest, address.path, SLICE_SIZE, size, title=address.title)
