@@ -21,4 +21,5 @@ def slice_list_blob(address: SliceListAddress) -> Blob:
 def slice_blob(address: SliceAddress, slices: SliceList) -> Blob:
     """Return the blob of a slice, whose digest its bundle's slice list says."""
     start, end = slices.span(address.index)
-    return Blob(slices.digests[address.index], address.path, SLICE_SIZE, end - start)
+    digest = slices.digests[address.index]
+    return Blob(digest, address.path, SLICE_SIZE, end - start, title=address.title)

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Tier(Enum):
-    """Where bytes came from."""
+    """Where bytes came from. Memory is the page cache: what was read or written lately."""
 
     MEMORY = "memory"
     DISK = "disk"
@@ -65,7 +65,7 @@ class EdgeMetrics:
             "Further requests for one object: after a failure, a slow start, or one too many.",
             "why",
         )
-        self.evictions = counter("evictions_total", "Blobs dropped from disk for room.")
+        self.evictions = counter("evictions_total", "Blobs dropped from disk, by reason.", "reason")
         self.not_cached = counter(
             "not_cached_total", "Blobs served without being kept, by reason.", "reason"
         )

@@ -28,9 +28,8 @@ class EdgeSettings(Group, frozen=True):
     cache_dir: Path = Path("edge")
     """Folder of the cache, below ``data`` unless absolute. It may be deleted while no edge runs."""
     max_bytes: ByteSize = ByteSize(64 * GIB)
-    """Verified content kept on disk."""
-    memory_max_bytes: ByteSize = ByteSize(128 * MIB)
-    """Verified content kept in memory as well."""
+    """Verified content kept on disk, as the disk counts it; memory that is free serves as its
+    first tier by itself."""
     documents_max: Annotated[int, Meta(ge=1)] = 4096
     """Heads, releases, trust bundles and metadata of trust kept, in memory and on disk."""
     documents_max_bytes: ByteSize = ByteSize(64 * MIB)

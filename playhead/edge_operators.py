@@ -7,7 +7,6 @@ from random import SystemRandom
 
 import edge.operating.routes
 from edge.node import Node
-from edge.operating.disk_keeping import DiskKeeping
 from kit.audit_log import AuditLog
 from kit.errors import Unauthenticated
 from kit.http_body import is_same_secret
@@ -42,7 +41,6 @@ def bind(binder: Binder, settings: Settings, node: Node) -> None:
     edge.operating.routes.bind(
         binder,
         node,
-        DiskKeeping(node.disk, node.blobs, node.siblings, node.departures),
         check_operator=OperatorSecret(local_secret(settings, OPERATOR_FILE)),
         note=audit.note,
         random=SystemRandom(),

@@ -17,7 +17,6 @@ import edge.operating.routes
 import edge.routes
 from chunks.slices import SliceList
 from edge.node import Node as EdgeNode
-from edge.operating.disk_keeping import DiskKeeping
 from edge.settings import EdgeSettings
 from kit.clock import Clock
 from kit.object_storage.testing import MemoryStorage
@@ -143,7 +142,6 @@ async def operated_edge(
     *upstreams: str,
     clock: Clock | None = None,
     first_pause_s: float = 0.001,
-    keeping: type[DiskKeeping] = DiskKeeping,
     **settings: Any,
 ) -> AsyncIterator[Operated]:
     binder = Binder("edge", LISTEN)
@@ -157,7 +155,6 @@ async def operated_edge(
     edge.operating.routes.bind(
         binder,
         node,
-        keeping(node.disk, node.blobs, node.siblings, node.departures),
         check_operator=OperatorSecret(SECRET),
         note=note,
         random=Random(1),

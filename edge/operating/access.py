@@ -10,7 +10,7 @@ from aiohttp import web
 
 from kit.attempts import Attempts
 from kit.clock import Clock
-from kit.errors import Denied, InvalidInput, PlayheadError
+from kit.errors import Denied, InvalidInput, NotFound, PlayheadError
 from kit.http_body import bearer_of, read_body
 from kit.http_server import is_from_sibling, refuse_query
 from kit.telemetry import get_logger
@@ -66,6 +66,16 @@ class Desk:
 
         return guarded
 
+    def only_siblings(self, handler: Handler) -> Handler:
+        """Return ``handler`` for our other workers; for anyone else there is no such door."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if not is_from_sibling(request):
+                raise NotFound(f"{request.path}: not found")
+            return await handler(request)
+
+        return guarded
+
     async def noted(self, request: web.Request, what: str, on: str, doing: Awaitable[B]) -> B:
         """Return what ``doing`` returns; what became of it is written down before.
 
@@ -106,13 +116,13 @@ class Desk:
         )
 
 
-async def body_of(request: web.Request, kind: type[B]) -> B:
-    """Read the JSON object that a request brings.
+async def body_of(request: web.Request, kind: type[B], size_max: int = BODY_SIZE_MAX) -> B:
+    """Read the JSON object that a request brings, of at most ``size_max`` bytes.
 
     Raises:
         InvalidInput: It is another, or too large; the message names the member.
     """
-    body = await read_body(request, BODY_SIZE_MAX)
+    body = await read_body(request, size_max)
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

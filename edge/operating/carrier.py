@@ -11,6 +11,7 @@ from edge.fill import Blob, Blobs
 from edge.metrics import EdgeMetrics, Tier
 from edge.operating.keeping import Keeping
 from edge.operating.messages import FAILED_PATHS_MAX, Amount, Kind, Warm, plus
+from edge.operating.pins import Pins
 from kit.buffers import Buffer
 from kit.clock import Clock
 from kit.errors import NotFound, Unavailable
@@ -41,8 +42,9 @@ class Carrier:
         renew: Callable[[DocumentAddress], Awaitable[Document]],
         blobs: Blobs,
         keeping: Keeping,
-        clock: Clock,
+        pins: Pins,
         *,
+        clock: Clock,
         metrics: EdgeMetrics,
         first_pause_s: float,
     ) -> None:
@@ -50,6 +52,7 @@ class Carrier:
         self._renew = renew
         self._blobs = blobs
         self._keeping = keeping
+        self._pins = pins
         self._limit = RateLimit(warm.request.max_rate, clock)
         self._metrics = metrics
         self._first_pause_s = first_pause_s
@@ -77,17 +80,20 @@ class Carrier:
         """
         if not self._keeping.has(blob.name):
             await self._limit.take(size)
-        landed = await self._patiently(lambda: self._blobs.begin(blob).landed())
+        landed = await self._patiently(lambda: self._blobs.begin(blob, is_pushed=True).landed())
+        await self._blobs.settled(blob.name)
         await self._keeping.keep(blob, landed.content)
-        pinned, unpinned = self._keeping.pin([blob.name], self._warm.request.deadline_s)
-        self._warm.pinned += pinned
-        self._warm.unpinned += unpinned
+        await self._pins.add(blob.name)
         is_new = landed.tier is Tier.FILL
         counter = self._metrics.warm_fetched if is_new else self._metrics.warm_present
         counter.inc(len(landed.content))
         tally = self._warm.fetched if is_new else self._warm.present
         plus(tally, kind, Amount(1, len(landed.content)))
         return landed.content
+
+    async def finish(self) -> None:
+        """See to it that all is pinned."""
+        await self._pins.finish()
 
     async def or_note(self, path: str, bringing: Awaitable[T]) -> T | None:
         """Return what ``bringing`` brings; None, and ``path`` noted as failed, if it cannot.

@@ -8,17 +8,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
-from edge.documents import DocumentAddress, Documents
-from edge.operating.messages import (
-    Amount,
-    Drained,
-    Explanation,
-    Pinned,
-    Purged,
-    PurgeRequest,
-    Superseded,
-    Warm,
-)
+from edge.operating.messages import Drained, Explanation, Warm
 from edge.siblings import Siblings
 from kit.http_server import is_from_sibling
 
@@ -46,37 +36,6 @@ class Crew:
         answers = await self._siblings.ask_all(method, path, body, WORK_WITHIN_S)
         found = [_decoded(answer, kind) for answer in answers]
         return [answer for answer in found if answer is not None]
-
-    async def outdate(self, documents: Documents, address: DocumentAddress) -> None:
-        """Have every worker ask for a document before it is sent again."""
-        documents.outdate(address)
-        body = msgspec.json.encode(PurgeRequest(target=address.path))
-        await self.ask("POST", "/edge/v1/purge", Purged, body)
-
-
-def merged_purge(found: Sequence[Purged]) -> Purged:
-    """Return what all workers dropped; documents are the same ones in each."""
-    return msgspec.structs.replace(
-        found[0],
-        blobs=sum((each.blobs for each in found), Amount()),
-        documents=max((each.documents for each in found), key=lambda amount: amount.count),
-    )
-
-
-def merged_pin(found: Sequence[Pinned]) -> Pinned:
-    """Return what all workers pinned."""
-    return msgspec.structs.replace(
-        found[0],
-        pinned=sum((each.pinned for each in found), Amount()),
-        refused=sum((each.refused for each in found), Amount()),
-    )
-
-
-def merged_supersede(found: Sequence[Superseded]) -> Superseded:
-    """Return what all workers let go of first."""
-    return msgspec.structs.replace(
-        found[0], superseded=sum((each.superseded for each in found), Amount())
-    )
 
 
 def merged_drain(found: Sequence[Drained]) -> Drained:

@@ -147,7 +147,6 @@ class Explaining:
             pinned_until_s=kept.pinned_until_s,
             superseded=kept.is_superseded,
             place=kept.place,
-            worker=kept.owner,
             text=f"cached since {_time(kept.stored_s)}: {size_text(kept.size)} at {kept.place},"
             f" used {kept.uses} times since its last turn{pinned}{superseded}",
         )

@@ -173,6 +173,46 @@ class PinRequest(_Asked, frozen=True, kw_only=True):
     """Seconds since the Unix epoch; 0 unpins."""
 
 
+class Action(Enum):
+    """What becomes of blobs that a worker keeps."""
+
+    MEASURE = "measure"
+    """Nothing: it is only said how much they are."""
+    DROP = "drop"
+    DOUBT = "doubt"
+    """They are verified again before they are sent, and go first for room."""
+    PIN = "pin"
+    UNPIN = "unpin"
+    SUPERSEDE = "supersede"
+    """They go first for room."""
+
+
+class NamesRequest(_Asked, frozen=True, kw_only=True):
+    """From worker to worker: what to do with which blobs."""
+
+    action: Action
+    names: Annotated[tuple[bytes, ...], Meta(max_length=4096)]
+    until_s: _Moment = 0.0
+
+
+class Acted(_Told, frozen=True, kw_only=True):
+    """What that was done to."""
+
+    done: Amount = Amount()
+    refused: Amount = Amount()
+    """Not pinned, for no more may be."""
+
+    def __add__(self, other: Acted) -> Acted:
+        return Acted(done=self.done + other.done, refused=self.refused + other.refused)
+
+
+class DocumentsRequest(_Asked, frozen=True, kw_only=True):
+    """From worker to worker: which documents to drop, or to ask for again."""
+
+    paths: Annotated[tuple[_Target, ...], Meta(max_length=1024)]
+    hard: bool
+
+
 class Pinned(_Told, frozen=True, kw_only=True):
     """What is pinned now."""
 
@@ -303,8 +343,6 @@ class Explanation(_Told, frozen=True, kw_only=True):
     superseded: bool = False
     place: str = ""
     """Segment and offset, or a document's age."""
-    worker: str = ""
-    """Which worker keeps it."""
     source: str
     """Where it would come from now."""
     gone: str = ""

@@ -8,60 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from random import Random
 
 import msgspec
 from aiohttp import web
 
-from edge.documents import Document, DocumentAddress
 from edge.node import Node
 from edge.operating import page
 from edge.operating.access import CheckOperator, Desk, Note, body_of, json_answer
-from edge.operating.carrier import FIRST_PAUSE_S, Carrier
-from edge.operating.crew import (
-    Crew,
-    best_explanation,
-    by_age,
-    merged_drain,
-    merged_pin,
-    merged_purge,
-    merged_supersede,
-)
-from edge.operating.explaining import Explaining
-from edge.operating.keeping import Keeping
+from edge.operating.carrier import FIRST_PAUSE_S
+from edge.operating.crew import Crew, best_explanation, by_age, merged_drain
+from edge.operating.everywhere import documents_in, let_go, names_in
 from edge.operating.messages import (
     Amount,
+    DocumentsRequest,
     Drained,
     DrainRequest,
     Explanation,
-    Pinned,
+    NamesRequest,
     PinRequest,
-    Purged,
     PurgeRequest,
     Status,
-    Superseded,
     SupersedeRequest,
     Warm,
     WarmRequest,
 )
-from edge.operating.purging import Purging
-from edge.operating.readings import SAMPLE_EVERY_S, Readings
-from edge.operating.selection import Selecting
-from edge.operating.status import Watch, merged, read_about
-from edge.operating.targets import OfChannel, parse_target
+from edge.operating.status import merged
 from edge.operating.warm_files import ID_PATTERN
-from edge.operating.warming import Warming
-from edge.operating.warms import Warms, aims_at
+from edge.operating.warms import aims_at
+from edge.operating.worker import Operating
 from kit.errors import NotFound
 from kit.http_server import STATE, is_from_sibling
 from kit.server_sent_events import BEAT, CONTENT_TYPE, ServerEvent
 from kit.service import Binder
-from manifests.addresses import HeadAddress, TimestampAddress, TrustBundleAddress
-from manifests.names import TitleId
+from manifests.names import TitleId, title_id
 
 API = "/edge/v1"
+CREW_BODY_SIZE_MAX = 1 << 20
+"""Of what one worker tells another."""
 TELL_EVERY_S = 0.5
 """How often who follows a warm is told of it, if anything changed."""
 BEATS_EVERY = 10
@@ -71,7 +56,6 @@ BEATS_EVERY = 10
 def bind(
     binder: Binder,
     node: Node,
-    keeping: Keeping,
     *,
     check_operator: CheckOperator,
     note: Note,
@@ -82,7 +66,7 @@ def bind(
 
     ``first_pause_s`` is how long a warm waits before it asks again for what failed, at first.
     """
-    operating = Operating(binder, node, keeping, random=random, first_pause_s=first_pause_s)
+    operating = Operating(binder, node, random=random, first_pause_s=first_pause_s)
     desk = Desk(check_operator, note, node.clock)
     doors = _Doors(operating, desk, operating.crew)
     binder.for_operators("/edge/")
@@ -99,119 +83,12 @@ def bind(
         web.get(f"{API}/warms/{{warm_id}}/events", desk.known(doors.follow_warm)),
         web.post(f"{API}/purge", desk.known(doors.purge)),
         web.post(f"{API}/pins", desk.known(doors.pin)),
+        web.post(f"{API}/crew/names", desk.only_siblings(doors.act_on_names)),
+        web.get(f"{API}/crew/names/{{title}}", desk.only_siblings(doors.list_names)),
+        web.post(f"{API}/crew/documents", desk.only_siblings(doors.let_documents_go)),
         web.post(f"{API}/supersede", desk.known(doors.supersede)),
         web.post(f"{API}/drain", desk.known(doors.drain)),
     )
-
-
-class Operating:
-    """All that operators reach of one worker, put together. Open it before use."""
-
-    def __init__(
-        self,
-        binder: Binder,
-        node: Node,
-        keeping: Keeping,
-        *,
-        random: Random,
-        first_pause_s: float,
-    ) -> None:
-        self._binder = binder
-        self.crew = Crew(node.siblings)
-        self._readings = Readings(binder.registry, node.clock)
-        selecting = Selecting(node.documents, node.blobs, keeping)
-        self.purging = Purging(node.documents, keeping, selecting)
-        self.explaining = Explaining(
-            documents=node.documents,
-            keeping=keeping,
-            selecting=selecting,
-            departures=node.departures,
-            upstreams=node.upstreams,
-            clock=node.clock,
-        )
-
-        def new_warming(warm: Warm) -> Warming:
-            carrier = Carrier(
-                warm,
-                self.renew,
-                node.blobs,
-                keeping,
-                node.clock,
-                metrics=node.metrics,
-                first_pause_s=first_pause_s,
-            )
-            return Warming(
-                warm,
-                carrier,
-                at_once=node.settings.warm_fetches_max,
-                supersede=self.supersede_everywhere,
-            )
-
-        self.warms = Warms(
-            node.settings.cache_dir,
-            new_warming,
-            worker=node.siblings.index,
-            workers=node.siblings.count,
-            clock=node.clock,
-            random=random,
-        )
-        watch = node.metrics.watch
-        watch("warms_running", "Warms under way.", lambda: self.warms.running_count)
-        watch("warm_left_bytes", "What they have yet to bring.", lambda: self.warms.left_size)
-        self._node = node
-        self._keeping = keeping
-        self.watch: Watch | None = None
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Go on with what a restart ended."""
-        about = await asyncio.to_thread(read_about)
-        self.watch = Watch(
-            self._readings,
-            self._node.documents,
-            self._keeping,
-            self._node.upstreams,
-            clock=self._node.clock,
-            about=about,
-        )
-        async with self.warms.open():
-            yield
-
-    async def renew(self, address: DocumentAddress) -> Document:
-        """Return a document as upstream has it now; every worker has it so from here on.
-
-        Raises:
-            NotFound: There is none.
-            NoUpstream: No upstream can give it.
-        """
-        documents = self._node.documents
-        if isinstance(address, HeadAddress | TrustBundleAddress | TimestampAddress):
-            await self.crew.outdate(documents, address)
-        return await documents.renew(address)
-
-    async def supersede_everywhere(self, title: TitleId) -> Amount:
-        """Have every worker let go first of what is in no release of ``title`` that is played.
-
-        Raises:
-            NotFound, NoUpstream: What is played cannot be found out.
-        """
-        own = await self.purging.supersede(title)
-        body = msgspec.json.encode(SupersedeRequest(title=title))
-        others = await self.crew.ask("POST", f"{API}/supersede", Superseded, body)
-        return merged_supersede([own, *others]).superseded
-
-    async def freshen(self, text: str) -> None:
-        """If a channel is named, see to it that every worker knows what it plays now."""
-        target = parse_target(text)
-        if isinstance(target, OfChannel):
-            address = HeadAddress(target.title, target.channel)
-            await self.crew.outdate(self._node.documents, address)
-
-    async def sample(self) -> None:
-        """Note each second what goes through, until cancelled."""
-        while True:
-            self._readings.sample()
-            await asyncio.sleep(SAMPLE_EVERY_S)
 
 
 class _Doors:
@@ -269,35 +146,34 @@ class _Doors:
     async def purge(self, request: web.Request) -> web.Response:
         asked = await body_of(request, PurgeRequest)
         what = "dry purge" if asked.dry_run else "hard purge" if asked.hard else "purge"
-
-        async def purging() -> Purged:
-            if not is_from_sibling(request):
-                await self._operating.freshen(asked.target)
-            own = await self._operating.purging.purge(asked)
-            return merged_purge(await self._crew.all(request, own, Purged, _encoded(asked)))
-
-        return json_answer(await self._desk.noted(request, what, asked.target, purging()))
+        purging = self._operating.purging.purge(asked)
+        return json_answer(await self._desk.noted(request, what, asked.target, purging))
 
     async def pin(self, request: web.Request) -> web.Response:
         asked = await body_of(request, PinRequest)
         what = "pin" if asked.until_s else "unpin"
-
-        async def pinning() -> Pinned:
-            if not is_from_sibling(request):
-                await self._operating.freshen(asked.target)
-            own = await self._operating.purging.pin(asked)
-            return merged_pin(await self._crew.all(request, own, Pinned, _encoded(asked)))
-
-        return json_answer(await self._desk.noted(request, what, asked.target, pinning()))
+        pinning = self._operating.purging.pin(asked)
+        return json_answer(await self._desk.noted(request, what, asked.target, pinning))
 
     async def supersede(self, request: web.Request) -> web.Response:
         asked = await body_of(request, SupersedeRequest)
+        superseding = self._operating.purging.supersede(TitleId(asked.title))
+        return json_answer(await self._desk.noted(request, "supersede", asked.title, superseding))
 
-        async def superseding() -> Superseded:
-            own = await self._operating.purging.supersede(TitleId(asked.title))
-            return merged_supersede(await self._crew.all(request, own, Superseded, _encoded(asked)))
+    async def act_on_names(self, request: web.Request) -> web.Response:
+        asked = await body_of(request, NamesRequest, CREW_BODY_SIZE_MAX)
+        keeping = self._operating.keeping
+        return json_answer(await keeping.act(asked.action, names_in(asked), asked.until_s))
 
-        return json_answer(await self._desk.noted(request, "supersede", asked.title, superseding()))
+    async def list_names(self, request: web.Request) -> web.Response:
+        title = title_id(request.match_info["title"])
+        return json_answer(await self._operating.keeping.names_of(title))
+
+    async def let_documents_go(self, request: web.Request) -> web.Response:
+        asked = await body_of(request, DocumentsRequest, CREW_BODY_SIZE_MAX)
+        found = list(documents_in(asked))
+        let_go(self._operating.documents, found, hard=asked.hard)
+        return json_answer(Amount(len(found)))
 
     async def drain(self, request: web.Request) -> web.Response:
         asked = await body_of(request, DrainRequest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -12,6 +11,7 @@ from chunks.slices import SliceList, parse_slice_list
 from edge.addressed import manifest_blob, slice_blob, slice_list_blob
 from edge.documents import DocumentAddress, Documents
 from edge.fill import Blob, Blobs
+from edge.operating.everywhere import Everywhere
 from edge.operating.keeping import Keeping
 from edge.operating.releases import read_contents, read_head, read_release
 from edge.operating.targets import OfChannel, OfId, OfObject, OfRelease, OfTitle, Target
@@ -47,10 +47,13 @@ class Selection:
 class Selecting:
     """Finds out what targets mean; reads manifests and slice lists through the cache for it."""
 
-    def __init__(self, documents: Documents, blobs: Blobs, keeping: Keeping) -> None:
+    def __init__(
+        self, documents: Documents, blobs: Blobs, keeping: Keeping, everywhere: Everywhere
+    ) -> None:
         self._documents = documents
         self._blobs = blobs
         self._keeping = keeping
+        self._everywhere = everywhere
 
     async def select(self, target: Target) -> Selection:
         """Return what ``target`` means.
@@ -61,7 +64,7 @@ class Selecting:
         """
         match target:
             case OfTitle(title):
-                names = self._keeping.names_of(title) or await self._of_releases(title)
+                names = await self._everywhere.names_of(title)
                 return Selection(names, _addresses(self._documents, title))
             case OfChannel(title, channel):
                 head = await read_head(self._documents, title, channel)
@@ -92,24 +95,6 @@ class Selecting:
                 found = await self.select(OfChannel(title, address.channel))
                 names.update(found.names)
         return names
-
-    async def _of_releases(self, title: TitleId) -> list[Digest]:
-        """Return the names of all that releases need which are known, for a store without titles.
-
-        A release whose manifest is neither here nor to be had is passed over.
-        """
-        names: dict[Digest, None] = {}
-        for address in _addresses(self._documents, title):
-            target: Target | None = None
-            if isinstance(address, HeadAddress):
-                target = OfChannel(title, address.channel)
-            elif isinstance(address, ReleaseAddress):
-                target = OfRelease(title, address.counter)
-            if target is None:
-                continue
-            with suppress(NotFound, Unavailable, FormatError):
-                names |= dict.fromkeys((await self.select(target)).names)
-        return list(names)
 
     async def slices(self, bundle: BundleAddress) -> SliceList:
         """Return the slice list of a bundle.

@@ -96,6 +96,7 @@ class Warming:
         warm.phase = WarmPhase.RUNNING
         await self._bring(release.title, slices, Kind.SLICE)
         await self._bring(release.title, deltas, Kind.DELTA)
+        await self.carrier.finish()
         warm.ids_digest = self._ids_digest(self.contents, [*slices, *deltas])
         if warm.request.supersede:
             warm.superseded = await self.supersede(release.title)

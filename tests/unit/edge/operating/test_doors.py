@@ -73,6 +73,18 @@ async def test_nobody_gets_in_without_the_secret(
     assert line["on"] == f"/edge/v1/{path}"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "crew/names"), ("GET", "crew/names/a-title"), ("POST", "crew/documents")],
+)
+async def test_what_workers_tell_each_other_is_no_door_for_anyone(
+    operated: Operated, method: str, path: str
+) -> None:
+    for secret in (None, SECRET):
+        reply = await operated.tell(method, path, {} if method == "POST" else None, secret=secret)
+        assert reply.status == 404
+
+
 async def test_who_guesses_is_soon_not_listened_to_nor_written_down(operated: Operated) -> None:
     replies = [await operated.tell("GET", "status", secret=f"guess {n}") for n in range(15)]
     assert [reply.status for reply in replies] == [401] * 10 + [429] * 5
@@ -124,7 +136,8 @@ async def test_status_tells_what_was_served_and_from_where(operated: Operated) -
     assert second["fills"] == 4  # the slice list, too
     assert second["upstream_size"] == len(title.bundle) + len(title.slices.encode())
     assert 0.5 < second["origin_bytes_per_byte"] < 0.51
-    assert second["cache"]["size"] == second["upstream_size"]
+    # On disk it is in blocks of 4 KiB.
+    assert 0 <= second["cache"]["size"] - second["upstream_size"] < 4 * 4096
     assert second["cache"]["blobs"] == 4
     assert second["upstreams"][0]["healthy"] is True
     assert second["workers"] == 1
@@ -190,7 +203,8 @@ async def test_a_hard_purge_drops_what_a_dry_run_says_and_nothing_else(
     done = await operated.post("purge", target=target, hard=True)
     assert done["blobs"] == plan["blobs"]
     after = (await operated.get("status"))["cache"]
-    assert (before["blobs"] - after["blobs"], before["size"] - after["size"]) == (count, size)
+    assert before["blobs"] - after["blobs"] == count
+    assert 0 <= before["size"] - after["size"] - size < count * 4096
     assert (await operated.post("purge", target=target, hard=True, dry_run=True))["blobs"] == {
         "count": 0,
         "size": 0,
@@ -260,33 +274,74 @@ async def test_following_ends_when_an_edge_drains(operated: Operated) -> None:
     assert told[-1]["phase"] in ("planning", "running", "failed")
 
 
-async def test_what_was_evicted_or_rotted_is_explained_as_that(
-    origin: Node, tmp_path: Path
-) -> None:
+async def test_what_rotted_is_explained_as_that_and_mended(origin: Node, tmp_path: Path) -> None:
+    folder, path = tmp_path / "cache", f"{BUNDLE.path}/1"
+    async with operated_edge(folder, origin.url) as operated:
+        await fetched(operated, path)
+
+    def rot() -> None:
+        for file in folder.glob("segments/**/*.data"):
+            content = file.read_bytes().replace(title.slice(1), bytes(SLICE_SIZE))
+            with file.open("r+b") as out:
+                out.write(content)
+
+    await asyncio.to_thread(rot)
+    async with operated_edge(folder, "http://127.0.0.1:9") as operated:
+        assert (await operated.node.ask(path)).status == 502
+        gone = await operated.get(f"explain{path}")
+        assert (gone["cached"], gone["gone"]) == (
+            False,
+            "dropped, for the disk gave back other bytes",
+        )
+        assert (await operated.get("status"))["verify_failures"]["disk"] == 1
+    async with operated_edge(folder, origin.url) as operated:
+        assert await fetched(operated, path) == title.slice(1)
+
+
+async def test_what_was_evicted_is_explained_as_that(origin: Node, tmp_path: Path) -> None:
     room = ByteSize(5 * SLICE_SIZE // 2)
-    folder = tmp_path / "cache"
-    none = ByteSize(0)
-    async with operated_edge(folder, origin.url, max_bytes=room, memory_max_bytes=none) as operated:
+    async with operated_edge(tmp_path / "cache", origin.url, max_bytes=room) as operated:
         path = f"{BUNDLE.path}/1"
         await fetched(operated, path)
-        kept = folder / title.slices.digests[1].hex()[:2] / title.slices.digests[1].hex()
-        await asyncio.to_thread(kept.write_bytes, bytes(SLICE_SIZE))
-        assert await fetched(operated, path) == title.slice(1)  # mended from upstream
-        status = await operated.get("status")
-        assert status["verify_failures"] == {"disk": 1}
         await fetched(operated, f"{BUNDLE.path}/0")
         await fetched(operated, f"{BUNDLE.path}/2")
         await fetched(operated, title.manifest_address.path)
         gone = await operated.get(f"explain{path}")
         assert (gone["cached"], gone["gone"]) == (False, "evicted for room")
-        assert (await operated.get("status"))["evictions"]
+        assert (await operated.get("status"))["evictions"]["room"] >= 1
+
+
+async def test_a_soft_purge_has_content_verified_again_and_go_first(
+    operated: Operated, tmp_path: Path
+) -> None:
+    path = f"{BUNDLE.path}/1"
+    await fetched(operated, path)
+    assert "memory" in (await operated.node.ask(path)).headers["Cache-Status"]
+    done = await operated.post("purge", target=path)
+    assert done["blobs"] == {"count": 1, "size": SLICE_SIZE}
+    assert (await operated.get(f"explain{path}"))["superseded"] is True
+    again = await operated.node.ask(path)
+    assert (again.body, again.headers["Cache-Status"]) == (
+        title.slice(1),
+        "playhead; hit; detail=disk",
+    )
+    assert "memory" in (await operated.node.ask(path)).headers["Cache-Status"]
+
+
+async def test_pins_are_told_and_taken_back(operated: Operated) -> None:
+    await fetched(operated, BUNDLE.path)
+    until_s = operated.edge.clock.now() + 1000
+    done = await operated.post("pins", target=BUNDLE.path, until_s=until_s)
+    assert done["pinned"]["count"] == 4
+    assert (await operated.get(f"explain{BUNDLE.path}/0"))["pinned_until_s"] == int(until_s)
+    undone = await operated.post("pins", target=BUNDLE.path, until_s=0)
+    assert undone["pinned"]["count"] == 4
+    assert (await operated.get(f"explain{BUNDLE.path}/0"))["pinned_until_s"] == 0
 
 
 async def test_what_does_not_fit_is_explained_as_that(origin: Node, tmp_path: Path) -> None:
     small = ByteSize(SLICE_SIZE // 4)
-    async with operated_edge(
-        tmp_path / "cache", origin.url, max_bytes=small, memory_max_bytes=ByteSize(0)
-    ) as operated:
+    async with operated_edge(tmp_path / "cache", origin.url, max_bytes=small) as operated:
         await fetched(operated, f"{BUNDLE.path}/0")
         found = await operated.get(f"explain{BUNDLE.path}/0")
         assert found["gone"] == "never kept: larger than the cache"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
-from chunks.chunk_id import Digest
-from edge.operating.disk_keeping import DiskKeeping
-from edge.operating.messages import Amount
+from kit.units import ByteSize
 from manifests import locations
 from tests.folder_publisher import LIVE, TITLE
 from tests.operated_edge import Operated, Studio, operated_edge
@@ -234,29 +231,53 @@ async def test_an_upstream_that_is_gone_ends_a_warm_that_can_be_begun_anew(
     assert warm["fault"].startswith("no-upstream")
 
 
-class Superseding(DiskKeeping):
-    """Remembers what was to go first."""
-
-    gone_first: ClassVar[list[Digest]] = []
-
-    def supersede(self, names: Collection[Digest]) -> Amount:
-        self.gone_first[:] = [name for name in names if self.has(name)]
-        return self.measure(self.gone_first)
-
-
 async def test_a_warm_can_let_go_first_of_what_only_older_releases_have(
-    origin: Node, studio: Studio, tmp_path: Path
+    operated: Operated, studio: Studio
 ) -> None:
-    async with operated_edge(tmp_path / "cache", origin.url, keeping=Superseding) as operated:
-        await operated.warmed()
-        await studio.publish(changes=3)
-        warm = await operated.warmed(supersede=True)
-        assert warm["superseded"]["count"] == len(Superseding.gone_first) > 0
-        # All that is played is here still, and none of it is to go first.
-        played = await operated.post("purge", target=f"{TITLE}@live", dry_run=True)
-        everything = await operated.post("purge", target=TITLE, dry_run=True)
-        older = everything["blobs"]["count"] - played["blobs"]["count"]
-        assert older == warm["superseded"]["count"]
+    # What is pinned stays whatever comes: the older release is warmed for a moment only.
+    await operated.warmed()
+    await operated.post("pins", target=TITLE, until_s=0)
+    await studio.publish(changes=3)
+    warm = await operated.warmed(supersede=True)
+    played = await operated.post("purge", target=f"{TITLE}@live", dry_run=True)
+    everything = await operated.post("purge", target=TITLE, dry_run=True)
+    older = everything["blobs"]["count"] - played["blobs"]["count"]
+    assert warm["superseded"]["count"] == older > 0
+    cache = (await operated.get("status"))["cache"]
+    assert cache["superseded"]["count"] == older
+    assert cache["pinned"]["count"] == played["blobs"]["count"]
+
+
+async def test_what_a_warm_brings_is_pinned_also_over_a_restart(
+    origin: Node, tmp_path: Path
+) -> None:
+    async with operated_edge(tmp_path / "cache", origin.url) as operated:
+        warm = await operated.warmed()
+        brought = sum(
+            warm["fetched"][kind]["count"] for kind in ("manifest", "slice-list", "slice")
+        )
+        assert warm["pinned"]["count"] == brought
+        assert warm["unpinned"]["count"] == 0
+    async with operated_edge(tmp_path / "cache", NOBODY) as operated:
+        assert (await operated.get("status"))["cache"]["pinned"]["count"] == brought
+        root = warm["release"]["root"]["digest"]
+        found = await operated.get(f"explain/t/{TITLE}/m/{root}")
+        assert found["pinned_until_s"] == int(warm["request"]["deadline_s"])
+        await operated.post("pins", target=TITLE, until_s=0)
+        assert (await operated.get("status"))["cache"]["pinned"]["count"] == 0
+
+
+async def test_no_more_is_pinned_than_may_be_and_the_rest_is_cached(
+    origin: Node, tmp_path: Path
+) -> None:
+    room = ByteSize(8 << 20)
+    async with operated_edge(tmp_path / "cache", origin.url, max_bytes=room) as operated:
+        warm = await operated.warmed()
+        assert warm["phase"] == "done"
+        assert warm["unpinned"]["count"] > 0
+        cache = (await operated.get("status"))["cache"]
+        assert cache["pinned"]["size"] <= cache["pinned_size_max"] == room // 5
+        assert cache["blobs"] == warm["pinned"]["count"] + warm["unpinned"]["count"]
 
 
 async def test_a_title_is_purged_whole(operated: Operated, studio: Studio) -> None:
