@@ -16,11 +16,11 @@ from typing import TypeAlias, TypeVar
 from console.leases import Leases
 from console.permits import LeaseRefused, Permit, permit_for, refuse_refusal
 from console.progress import Meter
-from console.rate_limit import RateLimit
 from console.settings import ConsoleSettings
 from kit.clock import Clock
 from kit.errors import FormatError, IntegrityError, NotFound, SettingsError, Unavailable
 from kit.http_client import HttpClient, HttpReply
+from kit.rate_limit import RateLimit
 
 T = TypeVar("T")
 

@@ -40,6 +40,7 @@ from manifests.addresses import (
     TrustBundleAddress,
 )
 from manifests.documents import DOCUMENT_SIZE_MAX
+from manifests.names import TitleId
 from manifests.trust_bundle import BUNDLE_SIZE_MAX
 from manifests.trust_roles import METADATA_SIZE_MAX
 
@@ -150,6 +151,15 @@ class Documents:
                 return known, Found.STALE
             raise
 
+    async def renew(self, address: DocumentAddress) -> Document:
+        """Return the document as an upstream has it now, however fresh it is here.
+
+        Raises:
+            NotFound: There is none.
+            NoUpstream: No upstream can give it; what was here stays.
+        """
+        return await self._refresh(address)
+
     def _lifetimes(self, address: DocumentAddress) -> tuple[float, float]:
         """Return for how long it is fresh, and for how long after that it is refreshed behind."""
         if isinstance(address, ReleaseAddress | TrustAddress):
@@ -177,7 +187,7 @@ class Documents:
         if isinstance(address, HeadAddress) and (
             earlier is None or earlier.digest != document.digest
         ):
-            self._outdate(TrustBundleAddress(address.title, address.channel))
+            self.outdate(TrustBundleAddress(address.title, address.channel))
         return document
 
     async def _ask(self, address: DocumentAddress) -> Document:
@@ -192,15 +202,29 @@ class Documents:
                 return await self._siblings.fetch(_name(path), path, take)
         return await self._upstreams.fetch(path, take)
 
-    def _outdate(self, address: TrustBundleAddress) -> None:
-        """Ask for a bundle before it is sent again: it holds a head that is not the newest.
+    def known(self, title: TitleId | None = None) -> list[Document]:
+        """Return what is here of a title, or of all and of none."""
+        prefix = "/" if title is None else f"/t/{title}/"
+        return [known for path, known in self._known.items() if path.startswith(prefix)]
+
+    def look(self, address: DocumentAddress) -> Document | None:
+        """Return what is here, however old; nothing is fetched, and it counts as no use."""
+        return self._known.get(address.path)
+
+    def outdate(self, address: DocumentAddress) -> None:
+        """Have a document asked for before it is sent again.
 
         It stays for when no upstream answers.
         """
         known = self._known.get(address.path)
         if known is not None:
-            old_s = self._clock.now() - 2 * self._head_fresh_s
+            old_s = self._clock.now() - sum(self._lifetimes(address))
             self._put(replace(known, fetched_at=min(known.fetched_at, old_s)))
+
+    def forget(self, address: DocumentAddress) -> None:
+        """Drop a document; if no upstream answers, there is none."""
+        if address.path in self._known:
+            self._drop(address.path)
 
     async def _take(self, reply: HttpReply, address: DocumentAddress) -> Document:
         """Read an answer whose entity tag must be its digest, as on every node."""

@@ -1,4 +1,4 @@
-"""Blobs by digest, from memory, from disk, or filled from upstream: each verified before use.
+"""Blobs by digest, from the store, or filled from upstream: each verified before use.
 
 A fill belongs to the edge and not to a client: requests for one blob share it, and when a
 client leaves, the fill goes on for the others and for the cache. What it brings is handed out as
@@ -14,14 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from chunks.chunk_id import Digest, check_digest, digest_of
-from edge.disk_cache import DiskCache
-from edge.memory_cache import MemoryCache
+from edge.departures import Departed, Reason
+from edge.located import Located
 from edge.metrics import EdgeMetrics, Tier
 from edge.siblings import SiblingGone, Siblings
+from edge.store import Store
 from edge.upstreams import Upstreams
 from kit.buffers import Buffer
 from kit.clock import Clock
-from kit.errors import NotFound
+from kit.errors import FormatError, NotFound
 from kit.http_client import HttpReply
 from kit.single_flight import SingleFlight
 from manifests.names import TitleId
@@ -33,6 +34,9 @@ AHEAD = 4
 MISSING_S = 2.0
 MISSING_COUNT_MAX = 4096
 """A path found missing is not asked for again for so long, and so many are remembered."""
+
+STORED_HEADER = "Playhead-Stored"
+"""By which a worker tells another where it keeps what it sends."""
 
 INLINE_SIZE = 32 << 10
 """Hashing this takes 10 us: less than the way to a thread and back."""
@@ -54,6 +58,9 @@ class Blob:
     as they are cached, if it learns their digests.
     """
 
+    title: TitleId | None = None
+    """For which title it is fetched, where that is not its ``owner``; others may use it too."""
+
     @property
     def name(self) -> Digest:
         """What it is cached under."""
@@ -70,6 +77,8 @@ class Landed:
     tier: Tier
     is_collapsed: bool = False
     """Whether the request joined another's fetch."""
+    at: Located | None = None
+    """Where the store has it; None if it does not, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +106,16 @@ class Blobs:
     def __init__(
         self,
         *,
-        memory: MemoryCache,
-        disk: DiskCache,
+        store: Store,
         upstreams: Upstreams,
         siblings: Siblings,
         fills_max: int,
         ahead_max: int,
+        departed: Departed = lambda _names, _reason: None,
         clock: Clock,
         metrics: EdgeMetrics,
     ) -> None:
-        self._memory = memory
-        self._disk = disk
+        self._store = store
         self._upstreams = upstreams
         self._siblings = siblings
         self._clock = clock
@@ -115,34 +123,43 @@ class Blobs:
         self._flights: SingleFlight[tuple[Digest, bool], Landed] = SingleFlight()
         self._fills = asyncio.Semaphore(fills_max)
         self._ahead_left = ahead_max
-        self._writes: dict[asyncio.Task[None], Digest] = {}
+        self._departed = departed
+        self._writes: dict[asyncio.Task[Located | None], Digest] = {}
         self._writes_max = fills_max
         self._being_written: dict[Digest, Buffer] = {}
         self._missing: OrderedDict[str, float] = OrderedDict()
-        metrics.watch("memory_bytes", "Bytes in memory.", lambda: memory.size)
         metrics.watch("fills_running", "Blobs on their way.", lambda: len(self._flights))
 
     def has(self, name: Digest) -> bool:
         """Tell whether the blob is thought to be cached."""
-        return name in self._memory or name in self._being_written or name in self._disk
+        return name in self._being_written or name in self._store
 
-    def at_hand(self, name: Digest) -> Buffer | None:
-        """Return a verified blob if it is in memory."""
-        return self._memory.get(name) or self._being_written.get(name)
+    async def settled(self, name: Digest) -> None:
+        """Return once a blob that was handed out is on disk, or is not going to be."""
+        writing = [task for task, of in self._writes.items() if of == name]
+        if writing:
+            await asyncio.wait(writing)
 
-    def begin(self, blob: Blob) -> Flight:
-        """Start bringing ``blob``, or join whoever is."""
+    @property
+    def is_writing(self) -> bool:
+        """Whether something that was handed out is not on disk yet."""
+        return bool(self._being_written)
+
+    def begin(self, blob: Blob, *, is_pushed: bool = False) -> Flight:
+        """Start bringing ``blob``, or join whoever is; ``is_pushed`` if nobody asked for it yet."""
         name = blob.name
-        content = self.at_hand(name)
-        if content is not None:
+        here = self._in_memory(name)
+        if here is not None:
             at_hand: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
-            at_hand.set_result(Landed(content, Tier.MEMORY))
+            at_hand.set_result(here)
             return Flight(at_hand, is_collapsed=False)
         flight = name, self._upstreams.is_shielded(blob.path)
         is_collapsed = flight in self._flights
         if is_collapsed:
             self._metrics.collapsed.inc()
-        return Flight(self._flights.join(flight, lambda: self._bring(blob, name)), is_collapsed)
+        return Flight(
+            self._flights.join(flight, lambda: self._bring(blob, name, is_pushed)), is_collapsed
+        )
 
     async def in_order(self, blobs: Sequence[Blob]) -> AsyncGenerator[Landed, None]:
         """Yield ``blobs`` one by one, the next few on their way meanwhile.
@@ -179,11 +196,20 @@ class Blobs:
         self._ahead_left -= 1
         return True
 
-    async def _bring(self, blob: Blob, name: Digest) -> Landed:
-        kept = await self._disk.get(name, blob.digest)
+    def _in_memory(self, name: Digest) -> Landed | None:
+        content = self._being_written.get(name)
+        if content is not None:
+            return Landed(content, Tier.MEMORY)
+        at = self._store.locate(name)
+        if at is None:
+            return None
+        cached = self._store.read_now(at, 0, at.size)
+        return None if cached is None else Landed(cached, Tier.MEMORY, at=at)
+
+    async def _bring(self, blob: Blob, name: Digest, is_pushed: bool) -> Landed:
+        kept = await self._store.get(name, blob.digest)
         if kept is not None:
-            self._memory.put(name, kept)
-            return Landed(kept, Tier.DISK)
+            return Landed(kept, Tier.DISK, at=self._store.locate(name))
         self._check_missing(blob.path)
         if not self._siblings.owns(name):
             with suppress(SiblingGone):
@@ -196,9 +222,8 @@ class Blobs:
                 raise
         self._metrics.fills.inc()
         self._metrics.upstream_bytes.inc(len(content))
-        self._memory.put(name, content)
         if self._siblings.owns(name):  # and was not only done without
-            self._write_behind(name, content)
+            self._write_behind(blob, content, is_pushed)
         return Landed(content, Tier.FILL)
 
     async def _from_owner(self, blob: Blob, name: Digest) -> Landed:
@@ -206,23 +231,32 @@ class Blobs:
 
         async def take(reply: HttpReply) -> Landed:
             content = await _take(reply, blob)
+            self._adopt(name, reply.headers.get(STORED_HEADER))
             is_hit = "hit" in reply.headers.get("Cache-Status", "")
             return Landed(content, Tier.DISK if is_hit else Tier.FILL)
 
-        landed = await self._siblings.fetch(name, blob.path, take)
-        self._memory.put(name, landed.content)
-        return landed
+        return await self._siblings.fetch(name, blob.path, take)
 
-    def _write_behind(self, name: Digest, content: Buffer) -> None:
+    def _adopt(self, name: Digest, token: str | None) -> None:
+        """Learn from the owner where a blob is, to read it there ourselves the next time."""
+        if token is not None:
+            with suppress(FormatError):
+                self._store.adopt(name, Located.parse(token))
+
+    def _write_behind(self, blob: Blob, content: Buffer, is_pushed: bool) -> None:
+        name, title = blob.name, blob.owner or blob.title
         if len(self._writes) >= self._writes_max:
             self._metrics.not_cached.labels("disk-busy").inc()
+            self._departed([name], Reason.DISK_BUSY)
             return
         self._being_written[name] = content
-        task = asyncio.create_task(self._disk.put(name, content))
+        task = asyncio.create_task(
+            self._store.put(name, blob.digest, content, title=title, is_pushed=is_pushed)
+        )
         self._writes[task] = name
         task.add_done_callback(self._written)
 
-    def _written(self, task: asyncio.Task[None]) -> None:
+    def _written(self, task: asyncio.Task[Located | None]) -> None:
         del self._being_written[self._writes.pop(task)]
 
     def _check_missing(self, path: str) -> None:

@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Tier(Enum):
-    """Where bytes came from."""
+    """Where bytes came from. Memory is the page cache: what was read or written lately."""
 
     MEMORY = "memory"
     DISK = "disk"
     FILL = "fill"
+
+
+class FirstByte(Enum):
+    """Where the first byte of an answer came from."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+    COLLAPSED = "collapsed"
+    """From a fetch that was under way for another."""
+    MISS = "miss"
+
+
+FIRST_BYTE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+"""From a hit in memory to an upstream that is about to be given up."""
 
 
 class EdgeMetrics:
@@ -51,9 +65,23 @@ class EdgeMetrics:
             "Further requests for one object: after a failure, a slow start, or one too many.",
             "why",
         )
-        self.evictions = counter("evictions_total", "Blobs dropped from disk for room.")
+        self.evictions = counter("evictions_total", "Blobs dropped from disk, by reason.", "reason")
         self.not_cached = counter(
             "not_cached_total", "Blobs served without being kept, by reason.", "reason"
+        )
+        waits = Histogram(
+            "playhead_edge_first_byte_seconds",
+            "From a request for content to its first byte, by where that was.",
+            ["found"],
+            registry=registry,
+            buckets=FIRST_BYTE_BUCKETS_S,
+        )
+        self.first_byte = {found: waits.labels(found.value) for found in FirstByte}
+        warmed = counter("warm_bytes_total", "Bytes of warms, by where they were found.", "found")
+        self.warm_fetched = warmed.labels("upstream")
+        self.warm_present = warmed.labels("cache")
+        self.warm_failures = counter(
+            "warm_failures_total", "Objects of warms that could not be had, after all attempts."
         )
         self._registry = registry
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from edge.crew import ALONE, Crew, new_node_name
-from edge.disk_cache import DiskCache
+from edge.departures import Departures
 from edge.documents import Documents
 from edge.fill import Blobs
-from edge.memory_cache import MemoryCache
 from edge.metrics import EdgeMetrics
 from edge.settings import EdgeSettings
 from edge.siblings import Alone, Siblings, Workers
+from edge.store import Store
 from edge.upstreams import NodeLease, Upstreams
 from kit.clock import Clock
 from kit.http_client import HttpClient
@@ -34,14 +34,18 @@ class Node:
         self.name = crew.node or new_node_name()
         """Told to whom it asks, so that a circle of nodes is noticed."""
         self.metrics = metrics
+        self.departures = Departures(clock)
         self.client = HttpClient(settings.client)
         self.siblings = _siblings(settings, crew, node_lease, metrics)
-        alone = crew.count == 1
-        self.disk = DiskCache(
-            settings.cache_dir if alone else settings.cache_dir / f"worker-{crew.index}",
-            max_bytes=settings.max_bytes // crew.count,
+        self.store = Store(
+            settings.cache_dir,
+            max_bytes=settings.max_bytes,
             threads=settings.disk_threads,
             metrics=metrics,
+            clock=clock,
+            worker=crew.index,
+            workers=crew.count,
+            departed=self.departures.note,
         )
         self.upstreams = Upstreams(
             settings,
@@ -61,12 +65,12 @@ class Node:
             clock=clock,
         )
         self.blobs = Blobs(
-            memory=MemoryCache(settings.memory_max_bytes),
-            disk=self.disk,
+            store=self.store,
             upstreams=self.upstreams,
             siblings=self.siblings,
             fills_max=settings.fills_max,
             ahead_max=settings.ahead_max,
+            departed=self.departures.note,
             clock=clock,
             metrics=metrics,
         )
@@ -78,7 +82,7 @@ class Node:
             self.client,
             self.siblings.open(),
             self.upstreams.open(),
-            self.disk.open(),
+            self.store.open(),
             self.documents.open(),
         ):
             try:

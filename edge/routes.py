@@ -181,7 +181,7 @@ class _Edge:
         self, request: web.Request, address: Address, blob: Blob
     ) -> web.StreamResponse:
         """Answer with a blob whose size is not known before it is here."""
-        status = CacheStatus()
+        status = CacheStatus(self._metrics)
         landed = await self._blobs.begin(blob).landed()
         status.note(landed)
 
@@ -189,11 +189,11 @@ class _Edge:
             yield self._counted(landed, start, end)
 
         size, digest = len(landed.content), blob.digest.hex()
-        found = _representation(address, digest, size, status.headers)
+        found = _representation(address, digest, size, _headers_of(status))
         return await answer(request, found, pieces)
 
     async def _slice(self, request: web.Request, address: SliceAddress) -> web.StreamResponse:
-        status = CacheStatus()
+        status = CacheStatus(self._metrics)
         slices = await self._slice_list(address.bundle, status)
         if address.index >= len(slices.digests):
             raise NotFound(f"{address.path}: the bundle has {len(slices.digests)} slices")
@@ -205,11 +205,11 @@ class _Edge:
             yield self._counted(landed, start, end)
 
         start, end = slices.span(address.index)
-        found = _representation(address, blob.digest.hex(), end - start, status.headers)
+        found = _representation(address, blob.digest.hex(), end - start, _headers_of(status))
         return await answer(request, found, pieces)
 
     async def _bundle(self, request: web.Request, address: BundleAddress) -> web.StreamResponse:
-        status = CacheStatus()
+        status = CacheStatus(self._metrics)
         slices = await self._slice_list(address, status)
 
         async def pieces(start: int, end: int) -> Pieces:
@@ -247,10 +247,16 @@ def _representation(
     return Representation(digest, size, address.content_type, address.cache_control, headers)
 
 
+def _headers_of(status: CacheStatus) -> Callable[[], dict[str, str]]:
+    """Return what makes the headers of an answer, by who asks."""
+    return status.headers_for_sibling if HERE.get().is_from_sibling else status.headers
+
+
 def _slice_list_blob(address: SliceListAddress) -> Blob:
     return Blob(address.bundle_id, address.path, SLICE_LIST_SIZE_MAX, owner=address.title)
 
 
 def _slice_blob(address: SliceAddress, slices: SliceList) -> Blob:
     start, end = slices.span(address.index)
-    return Blob(slices.digests[address.index], address.path, SLICE_SIZE, end - start)
+    digest, size = slices.digests[address.index], end - start
+    return Blob(digest, address.path, SLICE_SIZE, size, title=address.title)

@@ -31,9 +31,8 @@ class EdgeSettings(Group, frozen=True):
     cache_dir: Path = Path("edge")
     """Folder of the cache, below ``data`` unless absolute. It may be deleted while no edge runs."""
     max_bytes: ByteSize = ByteSize(64 * GIB)
-    """Verified content kept on disk."""
-    memory_max_bytes: ByteSize = ByteSize(128 * MIB)
-    """Verified content kept in memory as well."""
+    """Verified content kept on disk, as the disk counts it; memory that is free serves as its
+    first tier by itself."""
     documents_max: Annotated[int, Meta(ge=1)] = 4096
     """Heads, releases, trust bundles and metadata of trust kept, in memory and on disk."""
     documents_max_bytes: ByteSize = ByteSize(64 * MIB)
@@ -61,3 +60,5 @@ class EdgeSettings(Group, frozen=True):
     """Under which of the shields this node itself is known, if it is one."""
     disk_threads: Annotated[int, Meta(ge=1)] = 4
     """Reads and writes of the cache at the same time."""
+    warm_fetches_max: Annotated[int, Meta(ge=1)] = 4
+    """Fetches of one warm at the same time: of `fills_max`, what it may take from players."""

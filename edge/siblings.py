@@ -77,8 +77,10 @@ class Siblings(Protocol):
             SiblingGone: Ask upstream yourself.
         """
 
-    async def ask_all(self, method: str, path: str, body: bytes = b"") -> list[bytes]:
-        """Return what the others answer to ``path``, in order; who does not is left out."""
+    async def ask_all(
+        self, method: str, path: str, body: bytes = b"", within_s: float = ANSWER_WITHIN_S
+    ) -> list[bytes]:
+        """Return what the others answer to ``path``, in order; who does not in time is left out."""
 
     def open(self) -> AbstractAsyncContextManager[None]:
         """Be ready to ask them, until the block is left."""
@@ -97,7 +99,13 @@ class Alone:
         """Refuse: there is nobody to ask."""
         raise SiblingGone(f"{path}: there is no other worker")
 
-    async def ask_all(self, method: str, path: str, body: bytes = b"") -> list[bytes]:  # noqa: ARG002
+    async def ask_all(
+        self,
+        method: str,  # noqa: ARG002 - the port's
+        path: str,  # noqa: ARG002
+        body: bytes = b"",  # noqa: ARG002
+        within_s: float = ANSWER_WITHIN_S,  # noqa: ARG002
+    ) -> list[bytes]:
         """Return nothing."""
         return []
 
@@ -175,9 +183,11 @@ class Workers:
         self._metrics.sibling_fetches.inc()
         return result
 
-    async def ask_all(self, method: str, path: str, body: bytes = b"") -> list[bytes]:
-        """Return what the others answer to ``path``, in order; who does not is left out."""
-        asking = (self._answer(other, method, path, body) for other in self._clients)
+    async def ask_all(
+        self, method: str, path: str, body: bytes = b"", within_s: float = ANSWER_WITHIN_S
+    ) -> list[bytes]:
+        """Return what the others answer to ``path``, in order; who does not in time is left out."""
+        asking = (self._answer(other, method, path, body, within_s) for other in self._clients)
         return [answer for answer in await asyncio.gather(*asking) if answer is not None]
 
     def _owner(self, name: bytes) -> int:
@@ -210,10 +220,12 @@ class Workers:
         except (PlayheadError, TimeoutError):
             return False
 
-    async def _answer(self, other: int, method: str, path: str, body: bytes) -> bytes | None:
+    async def _answer(
+        self, other: int, method: str, path: str, body: bytes, within_s: float
+    ) -> bytes | None:
         try:
             async with (
-                asyncio.timeout(ANSWER_WITHIN_S),
+                asyncio.timeout(within_s),
                 self._clients[other].send(method, _url(other, path), body=body or None) as reply,
             ):
                 return bytes(await reply.read(size_max=ANSWER_SIZE_MAX))

@@ -37,6 +37,9 @@ class Upstream:
     latency: Latency = field(default_factory=lambda: Latency(forget_s=LATENCY_FORGET_S))
     has_lied: bool = False
     """Whether what it is avoided for is wrong bytes: a sign of life does not make up for them."""
+    failures: int = 0
+    last_fault: str = ""
+    """What went wrong the last time."""
     _avoid_until: float = float("-inf")
     """On the monotonic clock, as every ``now`` here."""
 
@@ -49,6 +52,8 @@ class Upstream:
         was_avoided = self.is_avoided(now)
         self.has_lied = isinstance(error, IntegrityError) or (was_avoided and self.has_lied)
         self._avoid_until = now + self.cool_down_s
+        self.failures += 1
+        self.last_fault = f"{error.code}: {error}"
         self.breaker.fail(leave, now)
         return not was_avoided
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -47,6 +48,22 @@ class NoUpstream(Unavailable):
 
     code = "no-upstream"
     status = 502
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an upstream does."""
+
+    url: str
+    is_shield: bool
+    is_healthy: bool
+    is_given_up: bool
+    """Whether it fails so often that it is asked for signs of life alone."""
+    failures: int
+    """Since the start."""
+    last_fault: str
+    average_s: float | None
+    """Until its answers began, lately; None if it was not asked."""
 
 
 class Upstreams:
@@ -106,6 +123,22 @@ class Upstreams:
         What is fetched by way of a shield is not waited for by who takes us for one.
         """
         return bool(self._shields_for(path, self._clock.monotonic()))
+
+    def health(self) -> list[Health]:
+        """Return how every upstream does, in order of preference."""
+        now = self._clock.monotonic()
+        return [
+            Health(
+                url=each.url,
+                is_shield=each.is_shield,
+                is_healthy=not each.is_avoided(now),
+                is_given_up=each.breaker.state(now) is BreakerState.OPEN,
+                failures=each.failures,
+                last_fault=each.last_fault,
+                average_s=each.latency.average_s(now),
+            )
+            for each in self._all
+        ]
 
     async def fetch(self, path: str, take: Take[T]) -> T:
         """Return what ``take`` makes of the first good answer for ``path``.

@@ -62,6 +62,8 @@ class ServerState:
     """Requests being served, without those of operators."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while none is."""
+    operator_prefixes: tuple[str, ...] = ()
+    """Paths that begin so are operators', whom a busy process has to answer as well."""
 
     def __post_init__(self) -> None:
         self.idle.set()
@@ -178,6 +180,8 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     _check_target(request.raw_path, request.rel_url)
     if request.method in {"GET", "HEAD"} and request.body_exists:
         raise BadRequest(f"{request.method} with a body has no meaning")
+    if request.path.startswith(state.operator_prefixes):
+        return await handler(request)
     state.enter()
     try:
         return await handler(request)

@@ -17,7 +17,7 @@ from kit.clock import Clock, SystemClock
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
-from playhead import compose, edge_workers, publishing_service, trust
+from playhead import compose, edge_operators, edge_workers, publishing_service, trust
 from playhead.gatekeeping import Gatekeeper, lease_keys
 from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
 from playhead.revocations import follow_revocations, ledger_file
@@ -72,7 +72,8 @@ def edge_binder(settings: Settings, crew: Crew = ALONE) -> Binder:
     chosen = msgspec.structs.replace(settings.edge, cache_dir=cache_dir)
     clock = SystemClock()
     gatekeeper = _gatekeeper(binder, settings, clock)
-    edge.routes.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock, crew=crew)
+    node = edge.routes.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock, crew=crew)
+    edge_operators.bind(binder, settings, node)
     return binder
 
 

@@ -37,7 +37,7 @@ class Platform:
 
 
 @contextmanager
-def running_platform(folder: Path, s3: S3Settings | None = None) -> Iterator[Platform]:
+def running_platform(folder: Path, s3: S3Settings | None = None, *more: str) -> Iterator[Platform]:
     """Start both below ``folder``; without ``s3`` titles are kept in a directory there."""
     folder.mkdir(exist_ok=True)
     settings = [f"data={folder / 'data'}", "log_json=true", "edge.head_fresh_for=0s"]
@@ -45,6 +45,7 @@ def running_platform(folder: Path, s3: S3Settings | None = None) -> Iterator[Pla
     settings += [f"origin.listen.port={port}", "edge.listen.port=0"]
     settings += ["accounts.poll_every=0.2s"]
     settings += [f"edge.upstreams=http://127.0.0.1:{port}"]
+    settings += more
     if s3 is not None:
         settings += [f"storage.s3.{name}={getattr(s3, name)}" for name in S3_SETTINGS]
     flags = [f"--set={setting}" for setting in settings]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from heapq import merge
 from typing import TypeVar
 
 import click
@@ -18,6 +19,7 @@ from manifests import names
 from manifests.publishing_scope import VERBS, Scope, Verb
 from manifests.trust_roles import publisher_id
 from playhead.cli.terminal import json_option, notice, output, print_json, reports_errors
+from playhead.edge_operators import edge_audit_folders
 from playhead.publisher_desk import Granted, PublisherDesk, WaitingLogin
 from playhead.publishing_service import audit_folder
 from playhead.settings import Settings
@@ -175,8 +177,9 @@ def audit(
     since: str | None,
     as_json: bool,
 ) -> None:
-    """Print what publishers and operators did through this machine's origin, the oldest first."""
-    for event in audit_events(audit_folder(settings)):
+    """Print what publishers and operators did through this machine's origin and edge, in order."""
+    folders = (audit_folder(settings), *edge_audit_folders(settings))
+    for event in merge(*map(audit_events, folders), key=lambda event: event.at):
         if (
             (publisher is not None and event.who != publisher)
             or (on is not None and on not in event.on)

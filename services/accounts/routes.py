@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from kit.attempts import Attempts, TooMany
 from kit.clock import Clock
 from kit.concurrency import to_its_end
 from kit.errors import InvalidInput, Unauthenticated
@@ -25,7 +26,6 @@ from kit.service import Binder
 from kit.telemetry import get_logger
 from manifests.publishing_scope import Scope, scope_of
 from services.accounts.accounts import Accounts, Tokens
-from services.accounts.attempts import Attempts, TooMany
 from services.accounts.grants import Grant
 from services.accounts.logins import Login, Refused
 from services.accounts.settings import AccountsSettings

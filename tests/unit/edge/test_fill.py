@@ -11,11 +11,12 @@ import pytest
 
 from chunks.slices import SLICE_SIZE
 from kit.http_settings import ClientSettings, ListenSettings
-from kit.units import ByteSize, Seconds
+from kit.units import Seconds
 from tests import titles
 from tests.polling import eventually
 from tests.servers.upstream import Fault, Upstream
 from tests.serving import Node, running_edge
+from tests.stored_blobs import blobs_on_disk
 
 title = titles.some_title()
 BUNDLE = title.bundle_address
@@ -40,13 +41,9 @@ async def second() -> AsyncIterator[Upstream]:
         yield upstream
 
 
-def cached_files(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*/*") if len(path.name) == 64]
-
-
 async def is_written(edge: Node, count: int, folder: Path) -> None:
     async def probe() -> bool:
-        return len(cached_files(folder)) == count
+        return len(blobs_on_disk(folder)) == count
 
     await eventually(probe)
 
@@ -75,7 +72,7 @@ async def test_a_bad_answer_is_neither_sent_nor_kept(
         if which == "slice":
             await is_written(edge, 1, tmp_path)  # the list, which was good
         else:
-            assert cached_files(tmp_path) == []
+            assert blobs_on_disk(tmp_path) == []
         assert edge.metric("playhead_edge_upstreams_avoided") == 1
 
 
@@ -295,14 +292,14 @@ async def test_cache_status_tells_where_the_bytes_were(upstream: Upstream, tmp_p
         partial = await edge.ask(BUNDLE.path)
         assert partial.headers["Cache-Status"] == "playhead; fwd=partial"
         await is_written(edge, 4, tmp_path)
-    async with running_edge(tmp_path, upstream.url, memory_max_bytes=ByteSize(0)) as edge:
+    async with running_edge(tmp_path, upstream.url) as edge:
         reply = await edge.ask(SLICE)
         assert reply.headers["Cache-Status"] == "playhead; hit; detail=disk"
         assert edge.metric("playhead_edge_served_bytes_total", tier="disk") == SLICE_SIZE
 
 
 async def test_a_full_disk_is_no_error_to_a_client(upstream: Upstream, small_disk: Path) -> None:
-    async with running_edge(small_disk, upstream.url, memory_max_bytes=ByteSize(0)) as edge:
+    async with running_edge(small_disk, upstream.url) as edge:
         for _ in range(2):
             assert (await edge.ask(BUNDLE.path)).body == title.bundle
             assert (await edge.ask(title.head_address.path)).body == title.head

@@ -1,4 +1,4 @@
-"""Edges as ``playhead serve edge`` runs them, with workers or without, on one event loop."""
+"""Edges as ``playhead serve edge`` runs them, with workers or without, and how to ask them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,18 +18,19 @@ from typing import Any
 import aiohttp
 
 from kit.clock import SystemClock
+from kit.key_ring import RingKey
 from kit.key_ring_file import KeyRingFile
-from manifests.lease import HEADER, Lease, Subject, encode_lease
-from manifests.names import TitleId
+from manifests.lease import HEADER, TOKEN_ID_SIZE, Lease, Subject, encode_lease
 from tests.polling import eventually
+from tests.titles import TITLE
 
 
 @dataclass
-class EdgeFleetMember:
+class ServedEdge:
     """One edge: a supervisor with its workers, or one process."""
 
     child: asyncio.subprocess.Process
-    lease: str
+    _key: RingKey
     url: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
     """What it logged so far."""
@@ -46,11 +48,19 @@ class EdgeFleetMember:
         """The process of a worker, as it was started last."""
         return int([e["pid"] for e in self.logged("worker.started") if e["worker"] == worker][-1])
 
-    async def fetch(self, session: aiohttp.ClientSession, path: str) -> bytes:
+    def lease_of(self, console: int) -> dict[str, str]:
+        """Return the header by which a console is let in; each is a player of its own."""
+        now_s, token_id = int(time.time()), secrets.token_bytes(TOKEN_ID_SIZE)
+        subject = Subject(f"player-{console}")
+        lease = Lease(subject, TITLE, now_s, now_s + 900, now_s * 1000, token_id)
+        return {HEADER: encode_lease(lease, self._key.key_id, self._key.raw_key)}
+
+    async def fetch(self, session: aiohttp.ClientSession, path: str, console: int = 0) -> bytes:
         """Ask with a lease; what is broken off is asked for again, as a console does."""
+        headers = self.lease_of(console)
         for _ in range(5):
             try:
-                async with session.get(self.url + path, headers={HEADER: self.lease}) as reply:
+                async with session.get(self.url + path, headers=headers) as reply:
                     body = await reply.read()
                     assert reply.status == 200, (reply.status, body)
                     return body
@@ -79,14 +89,14 @@ class EdgeFleetMember:
 
 
 @asynccontextmanager
-async def starting_edge(folder: Path, *settings: str) -> AsyncIterator[EdgeFleetMember]:
+async def starting_edge(folder: Path, *settings: str) -> AsyncIterator[ServedEdge]:
     """Start an edge below ``folder``; killed at the end, if it still runs."""
     words = [f"--set={word}" for word in (f"data={folder}", "log_json=true", *settings)]
     child = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "playhead", *words, "serve", "edge"],
         stderr=asyncio.subprocess.PIPE,
     )
-    edge = EdgeFleetMember(child, _lease(folder / "keys" / "leases.json"))
+    edge = ServedEdge(child, await asyncio.to_thread(_key_in, folder / "keys" / "leases.json"))
     reading = asyncio.create_task(_read(child, edge.events))
     try:
         yield edge
@@ -98,9 +108,9 @@ async def starting_edge(folder: Path, *settings: str) -> AsyncIterator[EdgeFleet
 
 
 @asynccontextmanager
-async def running_edge_fleet_member(
+async def running_served_edge(
     folder: Path, upstream: str, *settings: str, workers: int = 0
-) -> AsyncIterator[EdgeFleetMember]:
+) -> AsyncIterator[ServedEdge]:
     """Run an edge until the block is left; it listens, with all its workers."""
     chosen = [f"edge.upstreams={upstream}", f"edge.workers={workers}"]
     if not any(word.startswith("edge.listen.port") for word in settings):
@@ -122,13 +132,6 @@ async def _read(child: asyncio.subprocess.Process, events: list[dict[str, Any]])
             events.append({"event": "text", "text": line.decode()})
 
 
-def _lease(keys: Path) -> str:
-    """Return a lease that a node with these keys lets in."""
-    clock = SystemClock()
-    ring = KeyRingFile(keys, clock).made()
-    key = ring.signing(clock.now())
-    assert key is not None
-    now_s = int(clock.now())
-    title = TitleId("a-title")
-    lease = Lease(Subject("ann"), title, now_s, now_s + 900, now_s * 1000, secrets.token_bytes(16))
-    return encode_lease(lease, key.key_id, key.raw_key)
+def _key_in(keys: Path) -> RingKey:
+    """Return the key by which nodes with these keys let in; made, if there is none."""
+    return KeyRingFile(keys, SystemClock()).signing()

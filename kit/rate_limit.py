@@ -1,4 +1,4 @@
-"""Hold a console to so many bytes per second, over all its connections."""
+"""Hold whoever receives to so many bytes per second, over all its connections."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from console.rate_limit import BURST_S, RateLimit
 from kit.clock import ManualClock
+from kit.rate_limit import BURST_S, RateLimit
 
 
 def test_bytes_beyond_the_burst_wait_their_time() -> None:
