@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from chunks.chunk_id import Digest
 from kit.buffers import Buffer
+from kit.lane import FileSpan
 
 L = TypeVar("L", bound="Sized")
 
@@ -27,6 +28,12 @@ class AtHand(Protocol, Generic[L]):
 
     def read_now(self, at: L, start: int, end: int) -> Buffer | None:
         """Return its bytes ``[start, end)``; None if they are not in memory, or it is gone."""
+
+    def span_now(self, at: L, start: int, end: int) -> FileSpan | None:
+        """Return the same as a span of a file, to be sent at once; None as above, or if it cannot.
+
+        Whoever gets it ends it by :meth:`FileSpan.close`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +69,6 @@ class MemoryAtHand:
     def read_now(self, at: InMemory, start: int, end: int) -> Buffer | None:
         """Return its bytes ``[start, end)``."""
         return memoryview(at.content)[start:end]
+
+    def span_now(self, at: InMemory, start: int, end: int) -> FileSpan | None:
+        """Return None: there is no file."""

@@ -53,7 +53,7 @@ class SomeLane:
         self.size = 0
         self.asked: list[bytes] = []
 
-    def answer(self, head: Head) -> Answer | None:
+    def answer(self, head: Head, *, by_file: bool) -> Answer | None:
         if not head.target.startswith(b"/fast"):
             return None
         self.asked.append(head.target)
