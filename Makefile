@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lint types contracts bench clean
+.PHONY: help demo test quick check lint types contracts bench bench-edge clean
 
 help:  ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ types: $(VENV)/dev
 
 contracts: $(VENV)/dev
 	@$(BIN)/lint-imports
+
+bench-edge: $(VENV)/dev  ## An edge beside nginx and Varnish (SAVE=1 keeps the results)
+	@$(BIN)/python -m benchmarks.edge $(if $(SAVE),--save)
 
 bench: $(VENV)/dev  ## Every benchmark, side by side with its peer (SAVE=1 keeps the results)
 	@$(BIN)/python -m benchmarks $(if $(SAVE),--save)

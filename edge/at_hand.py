@@ -1,12 +1,14 @@
-"""Blobs that can be sent without waiting: the port of the fast lane, and memory behind it."""
+"""Blobs that can be sent without waiting: the port of the fast lane, and the store behind it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from chunks.chunk_id import Digest
+from edge.located import Located
+from edge.store import Store
 from kit.buffers import Buffer
+from kit.lane import FileSpan
 
 L = TypeVar("L", bound="Sized")
 
@@ -28,37 +30,29 @@ class AtHand(Protocol, Generic[L]):
     def read_now(self, at: L, start: int, end: int) -> Buffer | None:
         """Return its bytes ``[start, end)``; None if they are not in memory, or it is gone."""
 
+    def span_now(self, at: L, start: int, end: int) -> FileSpan | None:
+        """Return the same as a span of a file, to be sent at once; None as above, or if it cannot.
 
-@dataclass(frozen=True, slots=True)
-class InMemory:
-    """A blob in a memory cache."""
-
-    content: Buffer
-
-    @property
-    def size(self) -> int:
-        """Of the blob, in bytes."""
-        return len(self.content)
+        Whoever gets it ends it by :meth:`FileSpan.close`.
+        """
 
 
-class Finds(Protocol):
-    """Has blobs in memory."""
+class StoreAtHand:
+    """What the store has in the page cache."""
 
-    def at_hand(self, name: Digest) -> Buffer | None:
-        """Return the blob if it is in memory."""
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
+    def locate(self, name: Digest) -> Located | None:
+        """Return where the blob is; None if it is not cached."""
+        return self._store.locate(name)
 
-class MemoryAtHand:
-    """What is in memory, found anew for each answer: it may be dropped between two."""
+    def read_now(self, at: Located, start: int, end: int) -> Buffer | None:
+        """Return its bytes ``[start, end)``, if they are in memory and known to be right."""
+        return self._store.read_now(at, start, end)
 
-    def __init__(self, blobs: Finds) -> None:
-        self._blobs = blobs
+    def span_now(self, at: Located, start: int, end: int) -> FileSpan | None:
+        """Return None: that all pages of a span are in memory cannot be told for less than a read.
 
-    def locate(self, name: Digest) -> InMemory | None:
-        """Return the blob if it is in memory."""
-        content = self._blobs.at_hand(name)
-        return None if content is None else InMemory(content)
-
-    def read_now(self, at: InMemory, start: int, end: int) -> Buffer | None:
-        """Return its bytes ``[start, end)``."""
-        return memoryview(at.content)[start:end]
+        To send a span that is not would hold up everybody.
+        """

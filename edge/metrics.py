@@ -7,6 +7,8 @@ from enum import Enum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from kit.tallies import Tally
+
 
 class Tier(Enum):
     """Where bytes came from. Memory is the page cache: what was read or written lately."""
@@ -37,11 +39,21 @@ class EdgeMetrics:
         def counter(name: str, told: str, *labels: str) -> Counter:
             return Counter(f"playhead_edge_{name}", told, labels, registry=registry)
 
-        served = counter("served_total", "Blobs sent, by where they were found.", "tier")
-        sent = counter("served_bytes_total", "Bytes sent, by where they were found.", "tier")
+        served = Tally(
+            "playhead_edge_served_total",
+            "Blobs sent, by where they were found.",
+            "tier",
+            registry=registry,
+        )
+        sent = Tally(
+            "playhead_edge_served_bytes_total",
+            "Bytes sent, by where they were found.",
+            "tier",
+            registry=registry,
+        )
         bad = counter("verify_failures_total", "Wrong digests: never cached, never sent.", "where")
-        self.served = {tier: served.labels(tier.value) for tier in Tier}
-        self.served_bytes = {tier: sent.labels(tier.value) for tier in Tier}
+        self.served = {tier: served.of(tier.value) for tier in Tier}
+        self.served_bytes = {tier: sent.of(tier.value) for tier in Tier}
         self.bad_on_disk = bad.labels("disk")
         self.bad_upstream = bad.labels("upstream")
         self.bad_sibling = bad.labels("sibling")

@@ -15,7 +15,7 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from chunks.slices import SLICE_LIST_SIZE_MAX, SLICE_SIZE, SliceList, parse_slice_list
-from edge.at_hand import MemoryAtHand
+from edge.at_hand import StoreAtHand
 from edge.cache_status import CACHE_NAME, CacheStatus
 from edge.crew import ALONE, Crew
 from edge.documents import DocumentAddress
@@ -86,7 +86,7 @@ def bind(
     binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
     if settings.fast_lane:
-        at_hand = MemoryAtHand(node.blobs)
+        at_hand = StoreAtHand(node.store)
         binder.fast_lane(FastLane(at_hand, node.blobs, guard, clock, node.metrics))
     if crew.count > 1:
         binder.unix_socket = socket_of(settings.cache_dir, crew.index)

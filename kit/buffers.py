@@ -5,3 +5,6 @@ from __future__ import annotations
 from typing import TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+
+BYTES = (bytes, bytearray, memoryview)
+"""The same, for ``isinstance``."""

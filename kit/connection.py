@@ -13,17 +13,18 @@ holds a few hundred bytes, and makes aiohttp's when a request comes that needs i
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol, cast
 
 from aiohttp import web
 
-from kit.buffers import Buffer
+from kit.buffers import BYTES, Buffer
 from kit.deadlines import Deadlines
 from kit.errors import PlayheadError
 from kit.http_head import END, Head, HeadReader, may_become_head
-from kit.lane import Answer
+from kit.lane import Answer, FileSpan
 from kit.telemetry import get_logger
 from kit.tls import FIRST_WRITE_SIZE
 
@@ -81,7 +82,7 @@ class Others(Protocol):
     def new_handler(self) -> Handler:
         """Return aiohttp's side of a connection."""
 
-    def answer(self, head: Head) -> Answer | None:
+    def answer(self, head: Head, *, by_file: bool) -> Answer | None:
         """Return the lane's answer; None if aiohttp must give it."""
 
     def lane_answered(self, status: int, started: float) -> None:
@@ -100,6 +101,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_all",
         "_answer",
+        "_fd",
         "_handler",
         "_held",
         "_is_answered",
@@ -107,10 +109,12 @@ class Connection(asyncio.Protocol):
         "_is_tls",
         "_sent_bytes",
         "_sent_count",
+        "_span",
         "_started",
         "_task",
         "_transport",
         "_turn",
+        "_waiting_fd",
     )
 
     _transport: asyncio.Transport
@@ -124,6 +128,9 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_tls = False
         self._answer: Answer | None = None
+        self._fd = -1
+        self._span: FileSpan | None = None
+        self._waiting_fd = -1
         self._task: asyncio.Task[None] | None = None
         self._started = 0.0
         self._sent_count = 0
@@ -138,6 +145,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._is_tls = transport.get_extra_info("sslcontext") is not None
+        if not self._is_tls:
+            self._fd = transport.get_extra_info("socket").fileno()
         # "Written" then means "the kernel has it": it survives our exit, and back-pressure is
         # felt at once. asyncio's TLS takes 0 for "always too much", and would wait for ever.
         self._transport.set_write_buffer_limits(high=int(self._is_tls), low=0)
@@ -182,6 +191,11 @@ class Connection(asyncio.Protocol):
             self._all.lane_left(CUT_SHORT, self._started)
             self._answer = None
         self._turn = Turn.GIVEN_AWAY
+        self._wait_no_more()
+        self._fd = -1
+        if self._span is not None:
+            self._span.close()
+            self._span = None
         if self._task is not None:
             self._task.cancel()
         if self._handler is not None:
@@ -226,7 +240,7 @@ class Connection(asyncio.Protocol):
             self._give_away(data)
             return
         started = self._all.now()
-        answer = self._all.answer(head)
+        answer = self._all.answer(head, by_file=self._fd >= 0)
         if answer is None:
             self._turn = Turn.AIOHTTPS
             self._all.idle.end(self)
@@ -284,19 +298,22 @@ class Connection(asyncio.Protocol):
     # The lane's answers.
 
     def _send(self, answer: Answer, started: float) -> None:
-        first = answer.first
         self._turn = Turn.LANES
-        if self._is_tls and len(first) > FIRST_WRITE_SIZE:
-            first = memoryview(first)
-            self._transport.write(answer.head + first[:FIRST_WRITE_SIZE])
-            self._transport.write(first[FIRST_WRITE_SIZE:])
-        elif first:
-            self._transport.writelines((answer.head, first))
-        else:
-            self._transport.write(answer.head)
         self._sent_count += 1
-        self._sent_bytes += len(first)
-        if answer.rest is None and not self._is_paused:
+        first = answer.first
+        if not isinstance(first, BYTES):
+            self._transport.write(answer.head)
+            self._span = first
+        elif not first:
+            self._transport.write(answer.head)
+        elif self._is_tls:
+            self._send_begun(answer.head, memoryview(first))
+        else:
+            self._sent_bytes += len(first)
+            self._transport.writelines((answer.head, first))
+        if self._span is not None and not self._is_paused:
+            self._send_file()
+        if answer.rest is None and self._span is None and not self._is_paused:
             self._all.lane_answered(answer.status, started)
             self._turn = Turn.NOBODYS
             self._all.idle.begin(self, started)
@@ -304,22 +321,35 @@ class Connection(asyncio.Protocol):
         self._all.lane_entered()
         self._all.idle.end(self)
         self._answer, self._started = answer, started
+        if self._waiting_fd >= 0:
+            self._all.stalled.begin(self, started)
         self._go_on()
+
+    def _send_begun(self, head: bytes, first: memoryview) -> None:
+        """Write the beginning of an answer over TLS in a record of its own."""
+        self._sent_bytes += len(first)
+        self._transport.write(head + first[:FIRST_WRITE_SIZE])
+        if len(first) > FIRST_WRITE_SIZE:
+            self._transport.write(first[FIRST_WRITE_SIZE:])
 
     def _go_on(self) -> None:
         """Write what is at hand, until the kernel takes no more or something must be awaited."""
         answer = self._answer
-        if answer is None or self._task is not None:
-            return
-        while not self._is_paused:
+        while answer is not None and not self._is_paused and self._task is None:
+            if self._span is not None:
+                self._send_file()
+                if self._span is not None:
+                    return
             piece = b"" if answer.rest is None else answer.rest.now()
             if piece is None:
                 self._task = asyncio.create_task(self._wait_for(answer))
-                return
-            if not piece:
+            elif not isinstance(piece, BYTES):
+                self._span = piece
+            elif piece:
+                self._write(piece)
+            else:
                 self._end()
                 return
-            self._write(piece)
 
     async def _wait_for(self, answer: Answer) -> None:
         assert answer.rest is not None
@@ -337,6 +367,54 @@ class Connection(asyncio.Protocol):
     def _write(self, piece: Buffer) -> None:
         self._sent_bytes += len(piece)
         self._transport.write(piece)
+
+    def _send_file(self) -> None:
+        """Have the kernel send as much of the span as it takes now.
+
+        Nothing of ours is between the file and the socket, so the transport must be empty; it is,
+        for it is not paused.
+        """
+        span = self._span
+        assert span is not None
+        if self._transport.is_closing():
+            return
+        try:
+            while span.offset < span.end:
+                count = os.sendfile(self._fd, span.file, span.offset, span.end - span.offset)
+                if not count:
+                    break
+                span.offset += count
+                self._sent_bytes += count
+        except BlockingIOError:
+            self._wait_until_writable()
+            return
+        except OSError:
+            self._transport.abort()
+            return
+        self._span = None
+        self._wait_no_more()
+        if not span.close() or span.offset < span.end:
+            log.warning("response.aborted", detail="a blob was dropped while it was sent")
+            self._transport.abort()
+
+    def _wait_until_writable(self) -> None:
+        if self._waiting_fd < 0:
+            # A loop watches a descriptor of a transport for that transport only; not its copy.
+            self._waiting_fd = os.dup(self._fd)
+            asyncio.get_running_loop().add_writer(self._waiting_fd, self._writable)
+        if self._answer is not None:
+            self._all.stalled.begin(self, self._all.now())
+
+    def _writable(self) -> None:
+        if not self._is_paused:
+            self._go_on()
+
+    def _wait_no_more(self) -> None:
+        if self._waiting_fd >= 0:
+            asyncio.get_running_loop().remove_writer(self._waiting_fd)
+            os.close(self._waiting_fd)
+            self._waiting_fd = -1
+            self._all.stalled.end(self)
 
     def _end(self) -> None:
         answer, self._answer = self._answer, None

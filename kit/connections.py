@@ -14,6 +14,7 @@ from kit.deadlines import Deadlines
 from kit.http_head import Head, HeadReader
 from kit.http_server import ServerState
 from kit.lane import Answer, Lane
+from kit.tallies import Tally
 from kit.telemetry import get_logger
 
 log = get_logger("http")
@@ -62,10 +63,9 @@ class Connections:
             (self.heads, closed.labels("slow-head")),
             (self.stalled, closed.labels("stalled")),
         ]
-        answered = Counter(
+        self._by_lane = Tally(
             f"{name}_fast_lane_total", "Answers that needed no aiohttp.", registry=registry
-        )
-        self._lane_count = answered
+        ).of()
 
     def __call__(self) -> Connection:
         """Return the protocol of a new connection."""
@@ -93,16 +93,16 @@ class Connections:
         """Return aiohttp's side of a connection."""
         return Handler(self._server, loop=self._loop, **self._options)
 
-    def answer(self, head: Head) -> Answer | None:
+    def answer(self, head: Head, *, by_file: bool) -> Answer | None:
         """Return the lane's answer; None if aiohttp must give it, or say that it is too much."""
         state = self._state
         if self._lane is None or state.is_draining or state.running >= state.settings.requests_max:
             return None
-        return self._lane.answer(head)
+        return self._lane.answer(head, by_file=by_file)
 
     def lane_answered(self, status: int, started: float) -> None:
         """Count an answer that the kernel took at once."""
-        self._lane_count.inc()
+        self._by_lane.inc()
         self._state.metrics.count(status, self.now() - started)
 
     def lane_entered(self) -> None:

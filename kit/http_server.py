@@ -20,13 +20,14 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from structlog.contextvars import bound_contextvars
 from yarl import URL
 
 from kit import trace
 from kit.errors import InvalidInput, PlayheadError, Unauthenticated, Unavailable
 from kit.http_settings import ListenSettings
+from kit.tallies import Count, Tally, Timings
 from kit.telemetry import get_logger
 
 log = get_logger("http")
@@ -97,17 +98,17 @@ class ServerMetrics:
 
     component: str
     registry: CollectorRegistry
-    requests: Counter = field(init=False)
-    seconds: Histogram = field(init=False)
+    requests: Tally = field(init=False)
+    seconds: Timings = field(init=False)
     running: Gauge = field(init=False)
-    _by_status: dict[int, Counter] = field(init=False, default_factory=dict)
+    _by_status: dict[int, Count] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         name, registry = f"playhead_{self.component}_http", self.registry
-        self.requests = Counter(
-            f"{name}_requests_total", "Answers by status.", ["status"], registry=registry
+        self.requests = Tally(
+            f"{name}_requests_total", "Answers by status.", "status", registry=registry
         )
-        self.seconds = Histogram(
+        self.seconds = Timings(
             f"{name}_request_seconds", "Until the last byte was taken.", registry=registry
         )
         self.running = Gauge(f"{name}_requests_running", "Being served.", registry=registry)
@@ -116,7 +117,7 @@ class ServerMetrics:
         """Count an answer, and how long it took."""
         counter = self._by_status.get(status)
         if counter is None:
-            counter = self._by_status[status] = self.requests.labels(str(status))
+            counter = self._by_status[status] = self.requests.of(str(status))
         counter.inc()
         self.seconds.observe(elapsed_s)
 

@@ -7,16 +7,32 @@ knows content and nothing of connections.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from kit.buffers import Buffer
 from kit.http_head import Head
 
 
+class FileSpan(Protocol):
+    """Bytes of a file that are in memory: the kernel sends them without a copy of ours."""
+
+    file: int
+    """Its descriptor, open until the span is closed."""
+    offset: int
+    """In the file; whoever sends moves it on."""
+    end: int
+
+    def close(self) -> bool:
+        """End the span; return whether the file still held its bytes, so that they were right."""
+
+
+Piece: TypeAlias = Buffer | FileSpan
+
+
 class Rest(Protocol):
     """What follows the first piece of an answer."""
 
-    def now(self) -> Buffer | None:
+    def now(self) -> Piece | None:
         """Return the next piece if it is at hand, without waiting; empty: that was all."""
 
     async def later(self) -> Buffer:
@@ -34,7 +50,7 @@ class Answer:
     status: int
     head: bytes
     """Status line and headers, to the empty line."""
-    first: Buffer = b""
+    first: Piece = b""
     """The beginning of the body."""
     rest: Rest | None = None
 
@@ -42,5 +58,8 @@ class Answer:
 class Lane(Protocol):
     """Answers what it can answer without waiting."""
 
-    def answer(self, head: Head) -> Answer | None:
-        """Return the answer to ``head``; None: somebody else must give it."""
+    def answer(self, head: Head, *, by_file: bool) -> Answer | None:
+        """Return the answer to ``head``; None: somebody else must give it.
+
+        Only if ``by_file`` may it hold spans of files: TLS needs the bytes.
+        """

@@ -19,7 +19,7 @@ from tests.titles import PublishedTitle, put
 LISTEN = ListenSettings(
     head_within=Seconds(0.3), close_idle_after=Seconds(0.6), drain_for=Seconds(5)
 )
-CHANGING = frozenset({"date", "traceparent"})
+CHANGING = frozenset({"date", "traceparent", "age"})
 """Headers that differ from answer to answer."""
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from kit.buffers import Buffer
 from kit.errors import Unavailable
 from kit.http_head import Head
 from kit.http_settings import ListenSettings
-from kit.lane import Answer, Rest
+from kit.lane import Answer, Piece, Rest
 from kit.service import Address, Binder, serving
 from kit.units import Seconds
 from tests.polling import eventually
@@ -30,11 +32,11 @@ HURRIED = ListenSettings(
 class Pieces:
     """Yields ``pieces``; those that are awaited come when ``may_go`` is set."""
 
-    pieces: list[Buffer | None]
+    pieces: list[Piece | None]
     after: list[Buffer | Exception] = field(default_factory=list)
     may_go: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def now(self) -> Buffer | None:
+    def now(self) -> Piece | None:
         return self.pieces.pop(0) if self.pieces else b""
 
     async def later(self) -> Buffer:
@@ -51,15 +53,16 @@ class SomeLane:
     def __init__(self) -> None:
         self.rest: Callable[[], Rest | None] = lambda: None
         self.size = 0
+        self.first: Piece | None = None
         self.asked: list[bytes] = []
 
-    def answer(self, head: Head) -> Answer | None:
+    def answer(self, head: Head, *, by_file: bool) -> Answer | None:
         if not head.target.startswith(b"/fast"):
             return None
         self.asked.append(head.target)
         size = self.size or len(PIECE)
         told = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nServer: lane\r\n\r\n" % size
-        return Answer(200, told, PIECE[:size], self.rest())
+        return Answer(200, told, self.first or PIECE[:size], self.rest())
 
 
 @dataclass
@@ -159,7 +162,7 @@ async def test_a_head_may_come_in_pieces(size: int) -> None:
 
 
 async def test_a_slow_client_gets_all_of_a_long_answer() -> None:
-    pieces: list[Buffer | None] = [PIECE] * 64
+    pieces: list[Piece | None] = [PIECE] * 64
     async with running(ListenSettings()) as served, client(served) as ours:
         served.lane.size = len(PIECE)
         served.lane.rest = lambda: Pieces(pieces)
@@ -192,6 +195,81 @@ async def test_an_answer_whose_rest_cannot_be_had_is_cut_short() -> None:
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await ours.ask("/fast")
         await eventually(lambda: _is(served.metric("http_requests_running"), 0))
+
+
+@dataclass
+class Span:
+    """A span of an open file."""
+
+    file: int
+    offset: int
+    end: int
+    holds: bool = True
+    closed_count: int = 0
+
+    def close(self) -> bool:
+        self.closed_count += 1
+        return self.holds
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "segment"
+    path.write_bytes(PIECE * 64)
+    number = os.open(path, os.O_RDONLY)
+    yield number
+    os.close(number)
+
+
+async def test_spans_of_a_file_are_sent_whole_to_a_slow_client_and_closed_once(file: int) -> None:
+    size = len(PIECE)
+    spans = [Span(file, at * size, (at + 16) * size) for at in range(0, 64, 16)]
+    async with running(ListenSettings()) as served, client(served) as ours:
+        served.lane.rest = lambda: Pieces([*spans[1:], PIECE])
+        served.lane.first = spans[0]
+        ours.send("GET /fast HTTP/1.1\r\nHost: x\r\n\r\n")
+        await ours.reader.readuntil(b"\r\n\r\n")
+        for _ in range(65):
+            assert await ours.reader.readexactly(size) == PIECE
+        assert await ours.ask("/slow") == ("playhead", b"aiohttp")
+    assert [span.closed_count for span in spans] == [1, 1, 1, 1]
+    assert served.metric("http_requests_running") == 0
+
+
+async def test_an_answer_whose_blob_was_dropped_while_it_was_sent_is_cut_off(file: int) -> None:
+    span = Span(file, 0, len(PIECE), holds=False)
+    async with running(ListenSettings()) as served, client(served) as ours:
+        served.lane.first = span
+        served.lane.rest = lambda: Pieces([PIECE])
+        served.lane.size = 2 * len(PIECE)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await ours.ask("/fast")
+        await eventually(lambda: _is(served.metric("http_requests_running"), 0))
+    assert span.closed_count == 1
+
+
+async def test_a_client_that_leaves_amid_a_span_leaves_nothing_behind(file: int) -> None:
+    span = Span(file, 0, 64 * len(PIECE))
+    before = open_files()
+    async with running(ListenSettings()) as served:
+        async with client(served) as ours:
+            served.lane.first = span
+            ours.send("GET /fast HTTP/1.1\r\nHost: x\r\n\r\n")
+            await ours.reader.readuntil(b"\r\n\r\n")
+        await eventually(lambda: _is(span.closed_count, 1))
+        await eventually(lambda: _is(served.metric("http_requests_running"), 0))
+    await eventually(lambda: _is(open_files(), before))
+
+
+async def test_who_takes_nothing_of_a_span_is_dropped(file: int) -> None:
+    span = Span(file, 0, 64 * len(PIECE))
+    async with running(HURRIED) as served, client(served) as ours:
+        served.lane.first = span
+        ours.send("GET /fast HTTP/1.1\r\nHost: x\r\n\r\n")
+        await eventually(
+            lambda: _is(served.metric("http_connections_closed_total", reason="stalled"), 1)
+        )
+        await eventually(lambda: _is(span.closed_count, 1))
 
 
 async def test_one_connection_too_many_is_shed_and_a_place_that_is_left_is_taken() -> None:
@@ -269,6 +347,10 @@ async def test_draining_finishes_an_answer_of_the_lane() -> None:
         asyncio.get_running_loop().call_later(0.1, rest.may_go.set)
     assert await reader.read() == 2 * PIECE
     writer.close()
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def _is(value: Any, expected: Any) -> bool:
