@@ -7,6 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edge.generic.settings import GenericSettings
 from kit.http_settings import ClientSettings, ListenSettings
 from kit.settings import Group
 from kit.units import GIB, MIB, ByteSize, Seconds
@@ -43,3 +44,4 @@ class EdgeSettings(Group, frozen=True):
     """An upstream that failed is asked last for so long."""
     disk_threads: Annotated[int, Meta(ge=1)] = 4
     """Reads and writes of the cache at the same time."""
+    generic: GenericSettings = GenericSettings()

@@ -45,6 +45,10 @@ class StoredResponse:
         """Return how long it is fresh from now on; negative once it is stale."""
         return self.lifetime.seconds - self.age_s(now)
 
+    def whole_ttl_s(self, now: float) -> int:
+        """Return how long it is fresh, in whole seconds, as ``Age`` counts them."""
+        return int(self.lifetime.seconds) - int(self.age_s(now))
+
     @property
     def etag(self) -> str | None:
         """Its entity tag."""
@@ -119,9 +123,10 @@ def may_store(request: RequestHead, head: ResponseHead, stored: StoredResponse) 
 def _is_understood(head: ResponseHead, directives: Directives) -> bool:
     """Tell whether we know what it takes to store a response of this final status code.
 
-    304 updates what is stored (4.3.4), and a 206 is of use only if it is one span of bytes (3.3).
+    304 updates what is stored (4.3.4), 416 is about the range that was asked for, and a 206 is of
+    use only if it is one span of bytes (3.3).
     """
-    if head.status < 200 or head.status == 304:
+    if head.status < 200 or head.status in {304, 416}:
         return False
     if head.status == 206:
         value = head.fields.only("content-range")
