@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tests.conformance.http_cache.cache import Cache, dates_in
 from tests.conformance.http_cache.origin import Reply
@@ -54,15 +54,18 @@ def behaviour(rule: str, *steps: Step) -> Behaviour:
 
 
 def reply(
-    *headers: tuple[str, str], status: int = 200, body: bytes = b"first", **more: object
+    *headers: tuple[str, str],
+    status: int = 200,
+    body: bytes = b"first",
+    **more: Any,
 ) -> Reply:
     """Return an answer of the origin, dated now unless it says otherwise."""
     if not any(name.lower() == "date" for name, _ in headers):
         headers = (DATED, *headers)
-    return Reply(status=status, headers=headers, body=body, **more)  # type: ignore[arg-type]
+    return Reply(status=status, headers=headers, body=body, **more)
 
 
-def first(*headers: tuple[str, str], **more: object) -> Step:
+def first(*headers: tuple[str, str], **more: Any) -> Step:
     """Return the request that brings a response into the cache, if it may be there."""
     return Step(asks=True, reply=reply(*headers, **more))
 
