@@ -32,6 +32,7 @@ from kit.http_semantics.ranges import (
 from kit.http_semantics.reuse import sendable_fields
 
 CACHE_NAME = "playhead"
+RETRY_AFTER_S = 1
 
 Body: TypeAlias = Iterator[bytes] | Stream | None
 
@@ -123,6 +124,8 @@ def own(
             ("Cache-Control", "no-store"),
         )
     )
+    if status == 503:
+        fields = fields.plus(("Retry-After", str(RETRY_AFTER_S)))
     head = ResponseHead(status, _REASONS.get(status, ""), fields)
     body = iter((content,)) if has_body else None
     return Answer(marked(head, said), body, "error")

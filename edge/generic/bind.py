@@ -111,8 +111,7 @@ class GenericCache:
         try:
             await client.serve(self._answer, self._refuse, lambda: self._is_draining)
         except asyncio.CancelledError:
-            client.close()
-            raise
+            client.close()  # draining took too long; the server that began this task awaits it not
         except Exception:
             log.exception("connection.failed")
         finally:

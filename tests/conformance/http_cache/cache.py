@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -15,8 +16,10 @@ from edge.generic.bind import GenericCache
 from edge.generic.settings import GenericSettings
 from kit.clock import ManualClock
 from kit.http_settings import ListenSettings
+from kit.units import Seconds
 from tests.conformance.http_cache.origin import Origin
 from tests.conformance.http_cache.wire import Response, read_response
+from tests.polling import eventually
 
 NOON = 1_800_000_000.0
 _MOMENT = re.compile(r"@([+-]?[0-9]+)@")
@@ -35,6 +38,20 @@ class Cache:
     clock: ManualClock
     host: str
     port: int
+    registry: CollectorRegistry
+
+    def stored_bytes(self) -> float:
+        """Return what the cache says that it holds."""
+        return self._metric("playhead_generic_stored_bytes")
+
+    def connections(self) -> float:
+        """Return how many clients it says are connected."""
+        return self._metric("playhead_generic_connections")
+
+    def _metric(self, name: str) -> float:
+        value = self.registry.get_sample_value(name)
+        assert value is not None
+        return value
 
     async def ask(
         self,
@@ -63,17 +80,24 @@ class Cache:
             writer.close()
 
 
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return once ``is_so()``."""
+
+    async def probe() -> bool:
+        return is_so()
+
+    await eventually(probe)
+
+
 @asynccontextmanager
-async def caching(**settings: object) -> AsyncIterator[Cache]:
+async def caching(**settings: Any) -> AsyncIterator[Cache]:
     """Serve a cache of a new origin; ``settings`` are those of the cache."""
     async with Origin().serving() as origin:
         clock = ManualClock(NOON)
-        chosen = {"listen": ListenSettings(drain_for=2.0), **settings}  # type: ignore[arg-type]
-        made = GenericCache(
-            GenericSettings(upstream=origin.url, **chosen),  # type: ignore[arg-type]
-            clock,
-            CollectorRegistry(),
-        )
+        listen = ListenSettings(drain_for=Seconds(2), requests_max=1024)
+        chosen = GenericSettings(**{"upstream": origin.url, "listen": listen, **settings})
+        registry = CollectorRegistry()
+        made = GenericCache(chosen, clock, registry)
         async with made.open():
             assert made.address is not None
-            yield Cache(origin, clock, made.address.host, made.address.port)
+            yield Cache(origin, clock, made.address.host, made.address.port, registry)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 from tests.conformance.http_cache.wire import Head, read_chunked, read_head
 
-CUT = object()
-
 
 @dataclass(frozen=True)
 class Reply:
@@ -64,7 +62,7 @@ class Origin:
             try:
                 while await self._serve_one(reader, writer):
                     pass
-            except (OSError, asyncio.IncompleteReadError):
+            except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 pass
             finally:
                 writer.close()
