@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from edge.crew import WORKERS_MAX
+from edge.generic.settings import GenericSettings
 from kit.http_settings import ClientSettings, ListenSettings
 from kit.settings import Group
 from kit.units import GIB, MIB, ByteSize, Seconds
@@ -62,3 +63,4 @@ class EdgeSettings(Group, frozen=True):
     """Reads and writes of the cache at the same time."""
     warm_fetches_max: Annotated[int, Meta(ge=1)] = 4
     """Fetches of one warm at the same time: of `fills_max`, what it may take from players."""
+    generic: GenericSettings = GenericSettings()

@@ -57,7 +57,7 @@ def open_sockets(settings: ListenSettings, setting: str) -> list[socket.socket]:
     except OSError as error:
         for sock in opened:
             sock.close()
-        raise SettingsError(_advice(setting, host, port, error)) from error
+        raise SettingsError(advice(setting, host, port, error)) from error
     return opened
 
 
@@ -112,7 +112,8 @@ def _set_congestion(sock: socket.socket, name: str, setting: str) -> None:
     log.warning("congestion.refused", setting=f"{setting}.congestion", name=name, why=why)
 
 
-def _advice(setting: str, host: str, port: int, error: OSError) -> str:
+def advice(setting: str, host: str, port: int, error: OSError) -> str:
+    """Say what to do about an address, set as ``setting``, that cannot be listened on."""
     match error.errno:
         case errno.EADDRINUSE:
             return (

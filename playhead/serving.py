@@ -8,12 +8,15 @@ from random import SystemRandom
 
 import msgspec
 
+import edge.generic.bind
 import edge.routes
 import origin.routes
 import services.entitlement.routes
 from edge.crew import ALONE, Crew
 from kit import service
 from kit.clock import Clock, SystemClock
+from kit.errors import SettingsError
+from kit.http_settings import ListenSettings
 from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
@@ -44,6 +47,36 @@ def serve(names: Iterable[str], settings: Settings) -> int:
     # In the order of ROLES: an edge is drained before the origin it may fetch from.
     service.run([bind(settings) for name, bind in ROLES.items() if name in chosen])
     return 0
+
+
+def serve_generic(settings: Settings, *, upstream: str | None, listen: str | None) -> None:
+    """Run the edge as a plain HTTP cache until it is told to stop.
+
+    Args:
+        settings: ``edge.generic`` of them.
+        upstream: Base URL to cache, instead of the one in the settings.
+        listen: ``HOST:PORT`` to listen on, instead of the one in the settings.
+
+    Raises:
+        SettingsError: There is no upstream, or an address cannot be listened on.
+    """
+    generic = settings.edge.generic
+    if upstream is not None:
+        generic = msgspec.structs.replace(generic, upstream=upstream)
+    if listen is not None:
+        generic = msgspec.structs.replace(generic, listen=_listen_on(listen, generic.listen))
+    if not generic.upstream:
+        raise SettingsError("edge.generic.upstream: name what to cache, or give --upstream URL")
+    binder = Binder("generic", generic.operators)
+    edge.generic.bind.bind(binder, generic, SystemClock())
+    service.run([binder])
+
+
+def _listen_on(text: str, listen: ListenSettings) -> ListenSettings:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise SettingsError(f"--listen {text}: expected HOST:PORT")
+    return msgspec.structs.replace(listen, host=host.strip("[]") or "127.0.0.1", port=int(port))
 
 
 def _origin(settings: Settings) -> Binder:

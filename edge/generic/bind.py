@@ -1,0 +1,159 @@
+"""The generic cache as a service: its own listener, beside one for operators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from edge.generic.answer import Answer, from_error, own
+from edge.generic.client import Client, RequestRefused
+from edge.generic.proxy import Incoming, Proxy
+from edge.generic.settings import GenericSettings
+from edge.generic.store import ResponseStore
+from edge.generic.upstream import READ_SIZE, Upstream
+from kit.clock import Clock
+from kit.errors import SettingsError
+from kit.http_semantics.cache_status import CacheStatus
+from kit.http_server import Overloaded
+from kit.service import Address, Binder
+from kit.sockets import advice
+from kit.telemetry import get_logger
+
+log = get_logger("edge.generic")
+
+BACKLOG = 1024
+
+
+def bind(binder: Binder, settings: GenericSettings, clock: Clock) -> GenericCache:
+    """Serve a cache of ``settings.upstream`` at ``settings.listen`` while ``binder`` serves.
+
+    Raises:
+        SettingsError: The upstream is no base URL.
+    """
+    cache = GenericCache(settings, clock, binder.registry)
+    binder.lifetime(cache.open)
+    return cache
+
+
+class GenericCache:
+    """A cache and its listener. Open it before use."""
+
+    def __init__(
+        self, settings: GenericSettings, clock: Clock, registry: CollectorRegistry
+    ) -> None:
+        self.address: Address | None = None
+        """Where it listens, once it does."""
+        self._settings = settings
+        self._clock = clock
+        self._store = ResponseStore(settings.max_bytes, settings.variants_max)
+        self._upstream = Upstream(settings, clock)
+        self._proxy = Proxy(settings, self._upstream, self._store, clock)
+        self._metrics = _Metrics(registry, self._store)
+        self._clients: dict[Client, asyncio.Task[None]] = {}
+        self._running = 0
+        self._is_draining = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Listen; on leaving, let what is under way come to its end.
+
+        Raises:
+            SettingsError: The address cannot be listened on; the message names its setting.
+        """
+        listen = self._settings.listen
+        try:
+            server = await asyncio.start_server(
+                self._connected,
+                listen.host,
+                listen.port,
+                limit=READ_SIZE,
+                backlog=BACKLOG,
+                reuse_address=True,
+            )
+        except OSError as error:
+            raise SettingsError(
+                advice("edge.generic.listen", listen.host, listen.port, error)
+            ) from error
+        port = server.sockets[0].getsockname()[1]
+        self.address = Address("edge", listen.host, port)
+        log.info("listening", service="edge", url=self.address.url, host=listen.host, port=port)
+        try:
+            yield
+        finally:
+            server.close()
+            await self._drain()
+            await self._proxy.close()
+
+    async def _drain(self) -> None:
+        """Close idle connections, and give the others their time."""
+        self._is_draining = True
+        for client in list(self._clients):
+            if client.is_idle:
+                client.close()
+        tasks = list(self._clients.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._settings.listen.drain_for)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._clients) >= self._settings.connections_max or self._is_draining:
+            writer.close()
+            return
+        client = Client(reader, writer, self._settings)
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients[client] = task
+        self._metrics.connections.inc()
+        try:
+            await client.serve(self._answer, self._refuse, lambda: self._is_draining)
+        except asyncio.CancelledError:
+            client.close()  # draining took too long; the server that began this task awaits it not
+        except Exception:
+            log.exception("connection.failed")
+        finally:
+            self._metrics.connections.dec()
+            del self._clients[client]
+
+    async def _answer(self, incoming: Incoming) -> Answer:
+        if self._running >= self._settings.listen.requests_max:
+            error = Overloaded(f"{self._running} requests are being served, the most there may be")
+            answer = from_error(error, 503, self._clock.now(), None, has_body=True)
+        else:
+            self._running += 1
+            try:
+                answer = await self._proxy.answer(incoming)
+            finally:
+                self._running -= 1
+        self._metrics.requests.labels(answer.result).inc()
+        return answer
+
+    def _refuse(self, refused: RequestRefused) -> Answer:
+        self._metrics.requests.labels("refused").inc()
+        text: dict[str, object] = {"code": "bad-request", "status": refused.status}
+        said: CacheStatus | None = None
+        now = self._clock.now()
+        return own(refused.status, text | {"detail": str(refused)}, now, said, has_body=True)
+
+
+class _Metrics:
+    """What the cache counts."""
+
+    def __init__(self, registry: CollectorRegistry, store: ResponseStore) -> None:
+        self.requests = Counter(
+            "playhead_generic_requests_total",
+            "Answers: hit, or why it was none.",
+            ["result"],
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "playhead_generic_connections", "Clients connected.", registry=registry
+        )
+        stored = Gauge("playhead_generic_stored_bytes", "Responses held.", registry=registry)
+        stored.set_function(lambda: store.size)
+        count = Gauge("playhead_generic_stored", "How many responses are held.", registry=registry)
+        count.set_function(lambda: len(store))

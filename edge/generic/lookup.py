@@ -1,0 +1,74 @@
+"""What is done about a request before anybody is asked: pure, but for the store it looks into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge.generic.answer import covers
+from edge.generic.store import Entry, ResponseStore
+from kit.http_semantics.cache_status import Forwarded
+from kit.http_semantics.conditions import CONDITIONS, FOR_ORIGIN_ONLY
+from kit.http_semantics.directives import Directives, request_directives
+from kit.http_semantics.invalidation import authority
+from kit.http_semantics.messages import RequestHead
+from kit.http_semantics.reuse import Reuse, reuse
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A GET or HEAD, and what is stored for it."""
+
+    key: str
+    request: RequestHead
+    wants: Directives
+    match: Entry | None
+    """The newest that was chosen for such requests."""
+    verdict: Reuse | None
+    """What to do with it, where it has what is asked for; else None."""
+    why: Forwarded
+    """Why the upstream is asked, if it is."""
+
+    @property
+    def usable(self) -> Entry | None:
+        """What is stored and has what is asked for, be it stale."""
+        return self.match if self.verdict is not None else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether others may wait for its response, and it for theirs."""
+        fields = self.request.fields
+        return (
+            self.request.method == "GET"
+            and "range" not in fields
+            and "authorization" not in fields
+            and not any(name in fields for name in CONDITIONS)
+            and not self.wants.arguments
+        )
+
+
+def key_of(scheme: str, host: str, target: str) -> str:
+    """Return what responses are stored under: RFC 9111, section 2. The method is always GET."""
+    return f"{scheme}://{authority(scheme, host)}{target}"
+
+
+def is_for_cache(request: RequestHead, *, has_body: bool) -> bool:
+    """Tell whether a stored response could satisfy ``request``: RFC 9111, sections 4 and 4.3.2."""
+    return (
+        request.method in {"GET", "HEAD"}
+        and not has_body
+        and not any(name in request.fields for name in FOR_ORIGIN_ONLY)
+    )
+
+
+def look_up(store: ResponseStore, key: str, request: RequestHead, now: float) -> Lookup:
+    """Look for a stored response to ``request``."""
+    wants = request_directives(request.fields)
+    match = store.find(key, request.fields)
+    if match is None:
+        why: Forwarded = "vary-miss" if store.all(key) else "uri-miss"
+        return Lookup(key, request, wants, None, None, why)
+    if not covers(match, request, now):
+        return Lookup(key, request, wants, match, None, "partial")
+    verdict = reuse(match.stored, wants, now)
+    why = "request" if verdict is Reuse.ASKED else "stale"
+    return Lookup(key, request, wants, match, verdict, why)
