@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import Counter, Gauge
 
 from kit.connection import Connection, Handler
 from kit.deadlines import Deadlines
 from kit.http_head import Head, HeadReader
 from kit.http_server import ServerState
 from kit.lane import Answer, Lane
-from kit.tallies import Tally
 from kit.telemetry import get_logger
 
 log = get_logger("http")
@@ -47,25 +45,16 @@ class Connections:
         self.idle: Deadlines[Connection] = Deadlines(settings.close_idle_after)
         self.heads: Deadlines[Connection] = Deadlines(settings.head_within)
         self.stalled: Deadlines[Connection] = Deadlines(settings.drop_stalled_after)
-        name, registry = f"playhead_{self.name}_http", state.metrics.registry
-        Gauge(f"{name}_connections", "Open, idle ones too.", registry=registry).set_function(
-            lambda: len(self._open)
-        )
-        closed = Counter(
-            f"{name}_connections_closed_total",
-            "Closed by us, by reason: shed, idle, slow head, stalled.",
-            ["reason"],
-            registry=registry,
-        )
+        metrics = state.metrics
+        metrics.connections.set_function(lambda: len(self._open))
+        closed = metrics.closed
         self._shed = closed.labels("shed")
         self._late = [
             (self.idle, closed.labels("idle")),
             (self.heads, closed.labels("slow-head")),
             (self.stalled, closed.labels("stalled")),
         ]
-        self._by_lane = Tally(
-            f"{name}_fast_lane_total", "Answers that needed no aiohttp.", registry=registry
-        ).of()
+        self._by_lane = metrics.by_lane.of()
 
     def __call__(self) -> Connection:
         """Return the protocol of a new connection."""

@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from structlog.contextvars import bound_contextvars
 from yarl import URL
 
@@ -101,6 +101,9 @@ class ServerMetrics:
     requests: Tally = field(init=False)
     seconds: Timings = field(init=False)
     running: Gauge = field(init=False)
+    connections: Gauge = field(init=False)
+    closed: Counter = field(init=False)
+    by_lane: Tally = field(init=False)
     _by_status: dict[int, Count] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,6 +115,16 @@ class ServerMetrics:
             f"{name}_request_seconds", "Until the last byte was taken.", registry=registry
         )
         self.running = Gauge(f"{name}_requests_running", "Being served.", registry=registry)
+        self.connections = Gauge(f"{name}_connections", "Open, idle ones too.", registry=registry)
+        self.closed = Counter(
+            f"{name}_connections_closed_total",
+            "Closed by us, by reason: shed, idle, slow head, stalled.",
+            ["reason"],
+            registry=registry,
+        )
+        self.by_lane = Tally(
+            f"{name}_fast_lane_total", "Answers that needed no aiohttp.", registry=registry
+        )
 
     def count(self, status: int, elapsed_s: float) -> None:
         """Count an answer, and how long it took."""

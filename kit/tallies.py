@@ -48,6 +48,10 @@ class Tally:
             count = self._counts[value] = Count()
         return count
 
+    def describe(self) -> Iterator[Metric]:
+        """Yield what it is called (called by the registry, which finds it by that)."""
+        yield CounterMetricFamily(self._name, self._told, labels=self._labels)
+
     def collect(self) -> Iterator[Metric]:
         """Yield all counts (called by the registry)."""
         family = CounterMetricFamily(self._name, self._told, labels=self._labels)
@@ -78,6 +82,10 @@ class Timings:
         """Count one that took so long."""
         self._counts[bisect_left(self._bounds_s, seconds)] += 1
         self._sum_s += seconds
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield what it is called (called by the registry)."""
+        yield HistogramMetricFamily(self._name, self._told)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the histogram (called by the registry)."""
