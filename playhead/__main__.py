@@ -16,6 +16,7 @@ COMMANDS = {
     "audit": "playhead.cli.operators:audit",
     "deltas": "playhead.cli.deltas:deltas",
     "demo": "playhead.cli.demo:demo",
+    "edge": "playhead.cli.edge:edge",
     "explain": "playhead.cli.explain:explain",
     "install": "playhead.cli.player:install",
     "keys": "playhead.cli.keys:keys",

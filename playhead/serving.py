@@ -8,6 +8,7 @@ from random import SystemRandom
 
 import msgspec
 
+import edge.engines.gate
 import edge.routes
 import origin.routes
 import services.entitlement.routes
@@ -17,6 +18,7 @@ from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
 from playhead import compose, publishing_service, trust
+from playhead.engines import gate_socket
 from playhead.gatekeeping import Gatekeeper, lease_keys
 from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
 from playhead.revocations import follow_revocations, ledger_file
@@ -69,6 +71,15 @@ def _edge(settings: Settings) -> Binder:
     return binder
 
 
+def _gate(settings: Settings) -> Binder:
+    binder = Binder("gate", settings.gate.listen)
+    chosen = msgspec.structs.replace(settings.gate, socket=gate_socket(settings))
+    clock = SystemClock()
+    gatekeeper = _gatekeeper(binder, settings, clock)
+    edge.engines.gate.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock)
+    return binder
+
+
 def _entitlement(settings: Settings) -> Binder:
     binder = Binder("entitlement", settings.entitlement.listen)
     clock = SystemClock()
@@ -103,5 +114,6 @@ ROLES: dict[str, Callable[[Settings], Binder]] = {
     "entitlement": _entitlement,
     "origin": _origin,
     "edge": _edge,
+    "gate": _gate,
 }
 """By name, in the order in which they are bound."""
