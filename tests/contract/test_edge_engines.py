@@ -140,7 +140,7 @@ async def test_a_span_outside_is_refused_with_the_size(engine: Engine, asked: st
     reply = await engine.ask(BUNDLE, Range=asked)
     assert reply.status == 416
     assert reply.headers["Content-Range"] == f"bytes */{SIZE}"
-    # nginx has said already how long the whole may be kept: of all that is said the strictest counts.
+    # nginx says how long the whole may be kept as well: the strictest counts.
     assert "no-store" in said(reply, "Cache-Control")
     assert reply.json()["code"] == "range-outside"
 
