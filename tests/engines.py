@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from edge.engines import gate as gate_door
+from edge.engines.nginx_build import NginxBuild
 from edge.engines.plan import EnginePlan
 from edge.engines.settings import GateSettings
 from kit.clock import SystemClock
@@ -95,7 +96,13 @@ async def asking() -> AsyncIterator[aiohttp.ClientSession]:
 
 @asynccontextmanager
 async def running(
-    name: str, folder: Path, origin: Upstream, *, remember_s: float = 1, **settings: Any
+    name: str,
+    folder: Path,
+    origin: Upstream,
+    *,
+    remember_s: float = 1,
+    build: NginxBuild | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Engine]:
     """Run an edge of one kind in front of ``origin``, which runs already."""
     clock = SystemClock()
@@ -116,20 +123,28 @@ async def running(
         if name == "edge":
             yield Engine(name, node.url, origin, gate, session, folder / "edge")
             return
-        async with in_front(name, folder, gate, node.url, remember_s=remember_s, **settings) as it:
+        async with in_front(
+            name, folder, gate, node.url, remember_s=remember_s, build=build, **settings
+        ) as it:
             it.origin, it.shown = origin, witness.shown
             yield it
 
 
 @asynccontextmanager
 async def in_front(
-    name: str, folder: Path, gate: Gate, *upstreams: str, remember_s: float = 1, **settings: Any
+    name: str,
+    folder: Path,
+    gate: Gate,
+    *upstreams: str,
+    remember_s: float = 1,
+    build: NginxBuild | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Engine]:
     """Run nginx or Varnish with a gate, in front of anything."""
     plan = some_plan(folder, *upstreams, **settings)
     async with AsyncExitStack() as door, asking() as session:
         await door.enter_async_context(gate_serving(folder, gate, remember_s))
-        async with running_engine(plan, name) as url:
+        async with running_engine(plan, name, build) as url:
             yield Engine(
                 name, url, Upstream(), gate, session, plan.cache_dir, plan=plan, gate_door=door
             )

@@ -131,7 +131,7 @@ async def _serving(settings: GateSettings, gate: Gate) -> AsyncIterator[None]:
     await runner.setup()
     try:
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
-        log.info("listening", service="gate", socket=str(settings.socket))
+        log.info("gate.opened", socket=str(settings.socket))
         yield
     finally:
         await runner.cleanup()

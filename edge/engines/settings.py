@@ -55,7 +55,8 @@ class EngineSettings(Group, frozen=True):
     connections_max: Annotated[int, Meta(ge=64)] = 16_384
     """Open connections of each, idle ones as well."""
     user: str = ""
-    """Who nginx's workers run as if root starts it; empty: as its build says."""
+    """Who nginx's workers run as if root starts it, ``name`` or ``name:group``; empty: as its build
+    says."""
     certificate: Path | None = None
     """Chain in PEM: nginx then speaks TLS 1.3, and nothing else."""
     certificate_key: Path | None = None

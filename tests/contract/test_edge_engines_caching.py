@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from chunks.slices import SLICE_SIZE
 from edge.engines.deviations import AGE, KEPT_OVER_RESTART, deviates
+from edge.engines.nginx_build import ASSUMED, NginxBuild
 from kit.clock import SystemClock
 from kit.units import MIB
 from manifests.lease import HEADER
@@ -37,8 +38,6 @@ BUNDLE, SLICE, HEAD = (
     "/t/a-title/h/live",
 )
 NOBODY = "http://127.0.0.1:9"
-
-Start = Callable[[str], Awaitable[Engine]]
 
 
 @pytest.fixture
@@ -295,6 +294,16 @@ async def test_an_upstream_that_is_gone_is_left_for_the_next(kind: str, tmp_path
             return (await engine.ask(SLICE)).body == b"one"
 
         await eventually(is_answered)
+
+
+async def test_an_nginx_that_lacks_slices_serves_the_same(origin: Upstream, tmp_path: Path) -> None:
+    build = NginxBuild(ASSUMED.version, ASSUMED.modules - {"slice"})
+    async with running("nginx", tmp_path, origin, build=build) as engine:
+        for _ in "cold", "warm":
+            span = await engine.ask(BUNDLE, Range=f"bytes={4 * MIB - 3}-{4 * MIB + 2}")
+            assert (span.status, span.body) == (206, title.bundle[4 * MIB - 3 : 4 * MIB + 3])
+            assert (await engine.ask(BUNDLE)).body == title.bundle
+        assert set(origin.asked.values()) == {1}
 
 
 async def test_with_its_edges_gone_an_engine_says_so(kind: str, tmp_path: Path) -> None:

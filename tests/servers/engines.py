@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from edge.engines.nginx import render_nginx
+from edge.engines.nginx_build import NginxBuild
 from edge.engines.plan import EnginePlan, plan_engine
 from edge.engines.settings import EngineSettings
 from edge.engines.varnish import render_varnish, varnish_words
@@ -48,14 +49,16 @@ def some_plan(folder: Path, *upstreams: str, **settings: Any) -> EnginePlan:
     return plan_engine(engine, upstreams, folder / "gate.sock", folder / "engine")
 
 
-async def write_config(plan: EnginePlan, engine: str) -> Path:
-    """Write a configuration beside the cache; return where."""
+async def write_config(plan: EnginePlan, engine: str, build: NginxBuild | None = None) -> Path:
+    """Write a configuration beside the cache, for the nginx there is or for ``build``."""
 
     def write() -> Path:
         plan.cache_dir.mkdir(exist_ok=True, mode=0o700)
         file = plan.cache_dir.with_suffix(".conf")
-        build = nginx_build(Path(program(engine))) if engine == "nginx" else None
-        file.write_text(render_varnish(plan) if engine == "varnish" else render_nginx(plan, build))
+        if engine == "varnish":
+            file.write_text(render_varnish(plan))
+        else:
+            file.write_text(render_nginx(plan, build or nginx_build(Path(program(engine)))))
         return file
 
     return await asyncio.to_thread(write)
@@ -72,9 +75,11 @@ def command(plan: EnginePlan, engine: str, file: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def running_engine(plan: EnginePlan, engine: str) -> AsyncIterator[str]:
+async def running_engine(
+    plan: EnginePlan, engine: str, build: NginxBuild | None = None
+) -> AsyncIterator[str]:
     """Run an engine until the block is left; its base URL."""
-    file = await write_config(plan, engine)
+    file = await write_config(plan, engine, build)
     log = file.with_suffix(".log")
     child = await _started(command(plan, engine, file), log)
     listen = plan.settings.listen
