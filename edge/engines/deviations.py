@@ -31,6 +31,7 @@ NONSENSE_IS_IGNORED = "a Range that is none, such as `bytes=9-5`, brings the who
 AGE = "answers say their age"
 KEPT_OVER_RESTART = "the cache outlives a restart"
 SLICES = "of a bundle only the slices asked for are fetched"
+SLOW_ARE_DROPPED = "who takes less than 256 KiB in `listen.drop_stalled_after` is dropped"
 MISSES_ARE_COUNTED = "a player who asks for many things that do not exist is held up"
 PURGED = "`playhead edge purge` and `warm` reach the cache"
 TLS = "TLS 1.3"
@@ -72,6 +73,13 @@ def _rows() -> Iterator[Deviation]:
             DETAIL,
             "by its code alone",
             "neither reads the body of the gate's answer",
+        )
+        yield Deviation(
+            engine,
+            SLOW_ARE_DROPPED,
+            "who takes nothing at all in that time",
+            "neither measures a pace; what one slow client holds is a connection"
+            + (" and a thread" if engine == VARNISH else ""),
         )
     yield Deviation(
         NGINX,

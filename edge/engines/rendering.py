@@ -18,6 +18,10 @@ CONTENT_KEPT_S = 3650 * 24 * 3600
 MISSING_KEPT_S = 2
 """As an edge does (``edge/fill.py``): what is published a moment later is found a moment later."""
 
+HEAD_WITHIN_S = 10
+"""A head of a request is 400 bytes; whoever takes longer for it, or less where less is set, holds a
+connection open for no good."""
+
 _VALUES = {
     "url": url_space,
     "gate": gate,
@@ -44,7 +48,18 @@ def render(template: str, plan: EnginePlan, **values: object) -> str:
     environment.filters["variable"] = _as_variable
     environment.filters["seconds"] = lambda duration: f"{duration:.3f}s"
     found = environment.get_template(template)
-    return found.render(plan=plan, chosen=plan.settings, **_VALUES, **values)
+    return found.render(
+        plan=plan,
+        chosen=plan.settings,
+        head_within_s=head_within_s(plan),
+        **_VALUES,
+        **values,
+    )
+
+
+def head_within_s(plan: EnginePlan) -> float:
+    """Return how many seconds a player has for the head of a request."""
+    return min(HEAD_WITHIN_S, plan.settings.listen.close_idle_after)
 
 
 def _as_variable(header: str) -> str:

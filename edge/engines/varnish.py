@@ -22,6 +22,8 @@ def varnish_words(plan: EnginePlan) -> list[str]:
     parameters = {
         "http_gzip_support": "off",
         "timeout_idle": f"{listen.close_idle_after:g}",
+        # Together they mean: who took nothing for so long is dropped.
+        "send_timeout": f"{listen.drop_stalled_after:g}",
         "idle_send_timeout": f"{listen.drop_stalled_after:g}",
         "thread_pools": f"{POOL_COUNT}",
         # Varnish has a thread for each request that is under way.

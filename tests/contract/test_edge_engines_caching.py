@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,13 +18,15 @@ from chunks.slices import SLICE_SIZE
 from edge.engines.deviations import AGE, KEPT_OVER_RESTART, deviates
 from edge.engines.nginx_build import ASSUMED, NginxBuild
 from kit.clock import SystemClock
-from kit.units import MIB
+from kit.http_settings import ListenSettings
+from kit.units import MIB, Seconds
 from manifests.lease import HEADER
 from tests import titles
 from tests.engines import ENGINES, Engine, gate_serving, in_front, running
 from tests.leases import gate_at
 from tests.polling import eventually
 from tests.servers.engines import running_engine
+from tests.servers.ports import free_ports
 from tests.servers.upstream import Fault, Upstream
 
 pytestmark = pytest.mark.slow
@@ -232,9 +234,16 @@ class Source:
     is_failing: bool = False
     cache_control: str = "public, max-age=1, stale-while-revalidate=1, stale-if-error=86400"
 
+    started: list[tuple[bytes, str | None, str | None]] = field(default_factory=list)
+    """What start calls asked with and showed."""
+
     async def answer(self, request: web.Request) -> web.Response:
         if request.path == "/readyz":
             return web.Response()
+        if request.method == "POST":
+            shown = request.headers.get("Authorization"), request.headers.get(HEADER)
+            self.started.append((await request.read(), *shown))
+            return web.Response(body=self.body, headers={"Cache-Control": "no-store"})
         if self.is_failing:
             return web.Response(status=503)
         return web.Response(body=self.body, headers={"Cache-Control": self.cache_control})
@@ -304,6 +313,47 @@ async def test_an_nginx_that_lacks_slices_serves_the_same(origin: Upstream, tmp_
             assert (span.status, span.body) == (206, title.bundle[4 * MIB - 3 : 4 * MIB + 3])
             assert (await engine.ask(BUNDLE)).body == title.bundle
         assert set(origin.asked.values()) == {1}
+
+
+async def test_a_start_call_is_passed_on_with_what_it_shows_and_not_kept(
+    kind: str, tmp_path: Path
+) -> None:
+    source = Source()
+    async with (
+        serving_source(source) as url,
+        in_front(kind, tmp_path, gate_at(SystemClock()), url) as engine,
+    ):
+        path, shown = f"{HEAD}/start", {"Authorization": "Bearer ann", HEADER: "a lease"}
+        for count in (1, 2):
+            async with engine.session.post(
+                engine.url + path, data=b'{"installed":1}', headers=shown
+            ) as reply:
+                assert (reply.status, await reply.read()) == (200, b"one")
+            assert source.started == [(b'{"installed":1}', "Bearer ann", "a lease")] * count
+        async with engine.session.post(engine.url + path, data=b"x" * 1000) as reply:
+            assert reply.status == 400
+        async with engine.session.post(engine.url + HEAD, data=b"x") as reply:
+            assert reply.status == 405
+        assert (await engine.ask(path)).status == 404
+        assert len(source.started) == 2
+
+
+async def test_who_never_ends_a_request_is_hung_up_on(kind: str, tmp_path: Path) -> None:
+    listen = ListenSettings(port=free_ports(1)[0], close_idle_after=Seconds(1))
+    async with (
+        serving_source(Source()) as url,
+        in_front(kind, tmp_path, gate_at(SystemClock()), url, listen=listen) as engine,
+    ):
+        place = urlsplit(engine.url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        writer.write(b"GET /t/a-title/h/live HTTP/1.1\r\nHost: ")
+        assert (await engine.ask(HEAD)).status == 200
+        said = b""
+        async with asyncio.timeout(10):
+            with suppress(ConnectionResetError):
+                said = await reader.read()
+        assert said == b"" or b" 4" in said.partition(b"\r\n")[0]
+        writer.close()
 
 
 async def test_with_its_edges_gone_an_engine_says_so(kind: str, tmp_path: Path) -> None:
