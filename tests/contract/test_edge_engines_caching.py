@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +17,14 @@ import pytest
 from aiohttp import web
 
 from chunks.slices import SLICE_SIZE
-from edge.engines.deviations import AGE, KEPT_OVER_RESTART, deviates
+from edge.engines.deviations import (
+    AGE,
+    KEPT_OVER_RESTART,
+    MISSES_ARE_COUNTED,
+    SLICES,
+    VERIFIED_READS,
+    deviates,
+)
 from edge.engines.nginx_build import ASSUMED, NginxBuild
 from kit.clock import SystemClock
 from kit.http_settings import ListenSettings
@@ -130,6 +139,30 @@ async def stuck(engine: Engine, path: str) -> AsyncIterator[None]:
         yield
     finally:
         sock.close()
+
+
+async def test_of_a_bundle_only_what_is_asked_for_is_fetched(engine: Engine) -> None:
+    start = 4 * SLICE_SIZE + 10
+    reply = await engine.ask(BUNDLE, Range=f"bytes={start}-{start + 99}")
+    assert reply.body == title.bundle[start : start + 100]
+    slices = {path for path in engine.origin.asked if not path.endswith("/slices")}
+    if deviates(engine.name, SLICES):
+        assert (
+            await engine.ask(BUNDLE)
+        ).status == 200  # sent while it comes, so it may take longer
+        assert len(slices | set(engine.origin.asked)) == 11
+    else:
+        assert slices == {f"{BUNDLE}/4"}
+
+
+async def test_who_asks_for_much_that_does_not_exist_is_held_up(engine: Engine) -> None:
+    lease = engine.lease()
+    paths = [f"/t/a-title/m/{number:064x}" for number in range(200)]
+    statuses = Counter([(await engine.ask(path, lease=lease)).status for path in paths])
+    if deviates(engine.name, MISSES_ARE_COUNTED):
+        assert statuses == {404: 200}
+    else:
+        assert statuses[429] > 0
 
 
 async def test_a_client_that_leaves_takes_nothing_from_others(engine: Engine) -> None:
@@ -290,6 +323,41 @@ async def test_a_head_is_fetched_anew_and_stale_only_while_nobody_gives_it(
             return (await engine.ask(HEAD)).body == b"three"
 
         await eventually(is_three)
+
+
+async def test_a_bit_that_rots_on_nginxs_disk_is_sent(origin: Upstream, tmp_path: Path) -> None:
+    """It cannot tell; a console can, and asks another edge."""
+    assert deviates("nginx", VERIFIED_READS)
+    async with running("nginx", tmp_path, origin) as engine:
+        assert (await engine.ask(SLICE)).body == title.slice(3)
+
+        def rot() -> None:
+            [file] = (path for path in engine.cache_dir.rglob("content/*/*/*") if path.is_file())
+            with file.open("r+b") as opened:
+                opened.seek(-1, os.SEEK_END)
+                opened.write(bytes([title.slice(3)[-1] ^ 1]))
+
+        await asyncio.to_thread(rot)
+        found = (await engine.ask(SLICE)).body
+    assert found != title.slice(3)
+    assert found[:-1] == title.slice(3)[:-1]
+
+
+async def test_one_request_too_many_of_nginx_is_answered_503_at_once(
+    origin: Upstream, tmp_path: Path
+) -> None:
+    listen = ListenSettings(port=free_ports(1)[0], requests_max=2)
+    path = large.bundle_address.path
+    async with running("nginx", tmp_path, origin, listen=listen) as engine:
+        async with stuck(engine, path), stuck(engine, path):
+            reply = await engine.ask(path)
+            assert reply.status == 503
+            assert reply.headers["Retry-After"] == "1"
+        await eventually(lambda: is_served(engine))
+
+
+async def is_served(engine: Engine) -> bool:
+    return (await engine.ask(SLICE)).status == 200
 
 
 async def test_an_upstream_that_is_gone_is_left_for_the_next(kind: str, tmp_path: Path) -> None:

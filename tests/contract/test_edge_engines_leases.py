@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from chunks.slices import SLICE_SIZE
-from edge.engines.deviations import REVOKED_AT_ONCE, deviates
+from edge.engines.deviations import DETAIL, REVOKED_AT_ONCE, deviates
 from manifests.lease import HEADER, SKEW_S, Lease, encode_lease
 from manifests.lease_gate import Revocation
 from manifests.names import TitleId
@@ -70,6 +70,14 @@ async def test_without_a_lease_there_is_no_content(engine: Engine, what: str, me
 async def test_why_there_is_none_is_said_in_words_of_ours(engine: Engine) -> None:
     for path in CONTENT.values():
         assert problem_of(await engine.ask(path, lease=None)) == (401, "lease-missing")
+
+
+async def test_a_refusal_does_not_repeat_the_lease(engine: Engine) -> None:
+    lease = engine.lease(OTHER)
+    refused = await engine.ask(CONTENT["slice"], lease=lease)
+    assert lease not in refused.body.decode()
+    in_words = TITLE in refused.json()["detail"]
+    assert in_words != deviates(engine.name, DETAIL)
 
 
 async def test_what_a_store_shows_needs_none(engine: Engine) -> None:
