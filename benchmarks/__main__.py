@@ -13,6 +13,7 @@ NAMES = [
     "remote_push",
     "install",
     "leases",
+    "engines",
     "serving",
     "growth",
 ]

@@ -8,6 +8,7 @@ from random import SystemRandom
 
 import msgspec
 
+import edge.engines.gate
 import edge.generic.bind
 import edge.routes
 import origin.routes
@@ -21,6 +22,7 @@ from kit.object_storage.wrappers import Measured
 from kit.service import Binder
 from origin.renewal import Renewal
 from playhead import compose, edge_operators, edge_workers, publishing_service, trust
+from playhead.engines import gate_socket
 from playhead.gatekeeping import Gatekeeper, lease_keys
 from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
 from playhead.revocations import follow_revocations, ledger_file
@@ -110,6 +112,15 @@ def edge_binder(settings: Settings, crew: Crew = ALONE) -> Binder:
     return binder
 
 
+def _gate(settings: Settings) -> Binder:
+    binder = Binder("gate", settings.gate.listen)
+    chosen = msgspec.structs.replace(settings.gate, socket=gate_socket(settings))
+    clock = SystemClock()
+    gatekeeper = _gatekeeper(binder, settings, clock)
+    edge.engines.gate.bind(binder, chosen, gatekeeper, gatekeeper.node_lease, clock)
+    return binder
+
+
 def _entitlement(settings: Settings) -> Binder:
     binder = Binder("entitlement", settings.entitlement.listen)
     clock = SystemClock()
@@ -144,5 +155,6 @@ ROLES: dict[str, Callable[[Settings], Binder]] = {
     "entitlement": _entitlement,
     "origin": _origin,
     "edge": edge_binder,
+    "gate": _gate,
 }
 """By name, in the order in which they are bound."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from console.settings import ConsoleSettings
+from edge.engines.settings import EngineSettings, GateSettings
 from edge.settings import EdgeSettings
 from kit.http_settings import ClientSettings
 from kit.object_storage.s3_settings import S3Settings
@@ -72,6 +73,8 @@ class Settings(Group, frozen=True):
     console: ConsoleSettings = ConsoleSettings()
     origin: OriginSettings = OriginSettings()
     edge: EdgeSettings = EdgeSettings()
+    engine: EngineSettings = EngineSettings()
+    gate: GateSettings = GateSettings()
     entitlement: EntitlementSettings = EntitlementSettings()
     publishing: PublishingSettings = PublishingSettings()
     accounts: AccountsSettings = AccountsSettings()

@@ -12,6 +12,7 @@ COMMANDS = {
     "explain": "playhead.cli.edge_look:explain",
     "pin": "playhead.cli.edge_keep:pin",
     "purge": "playhead.cli.edge_keep:purge",
+    "render": "playhead.cli.edge_render:render",
     "status": "playhead.cli.edge_look:status",
     "unpin": "playhead.cli.edge_keep:unpin",
     "warm": "playhead.cli.edge_warm:warm",

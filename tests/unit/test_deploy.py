@@ -24,7 +24,7 @@ OTHERS = ROOT / "docs" / "operating"
 NAME = re.compile(r"\b((?:playhead|process)_[a-z0-9_]+)\b(?:\{([^}]*)\})?")
 OF_PROMETHEUS = {"up"}
 ONCE_LISTENING = {"playhead_edge_http_congestion", "playhead_edge_tls_not_after_seconds"}
-"""Of sockets: they are there as soon as there are any, which an edge that does not serve has not."""
+"""Of sockets: an edge has them from when it listens on."""
 
 
 @pytest.fixture(scope="module")
