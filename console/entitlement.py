@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import msgspec
-
 from console.leases import GrantedLease
-from kit.errors import Denied, NotFound, SettingsError, Unavailable
+from kit.errors import Denied, FormatError, NotFound, SettingsError, Unavailable
 from kit.http_client import HttpClient, HttpReply
 from kit.http_problem import read_problem
 from kit.secret_files import read_secret
+from manifests.lease_service import (
+    ANSWER_SIZE_MAX,
+    LEASES_PATH,
+    REFUSALS,
+    encode_lease_wish,
+    parse_lease_answer,
+)
 from manifests.names import TitleId
 
-LEASES_PATH = "/api/v1/leases"
-
-ANSWER_SIZE_MAX = 8192
 WITHIN_S = 15.0
 """One request is small; whoever takes longer is down."""
-
-_REFUSALS = {400, 401, 403, 404, 422}
 
 
 class LeaseDenied(Denied):
@@ -47,7 +47,7 @@ class EntitlementClient:
         """
         bearer = await asyncio.to_thread(self._bearer)
         headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
-        wish = msgspec.json.encode({"title": title})
+        wish = encode_lease_wish(title)
         try:
             async with (
                 asyncio.timeout(WITHIN_S),
@@ -74,16 +74,11 @@ async def _granted(reply: HttpReply) -> GrantedLease:
     if reply.status == 200:
         body = await reply.read(size_max=ANSWER_SIZE_MAX)
         try:
-            answer = msgspec.json.decode(body, type=_Answer)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            answer = parse_lease_answer(body)
+        except FormatError as error:
             raise Unavailable(f"{reply.url}: answered, but not with a lease") from error
         return GrantedLease(answer.lease, answer.expires_in_s)
     problem = await read_problem(reply)
-    if reply.status in _REFUSALS and problem.code:  # else it is some other server that refuses
+    if reply.status in REFUSALS and problem.code:  # else it is some other server that refuses
         raise LeaseDenied(problem.detail[:500] or f"{reply.url}: answered {reply.status}")
     raise Unavailable(f"{reply.url}: answered {reply.status}: {problem.detail[:500]}")
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    lease: str
-    expires_in_s: float

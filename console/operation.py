@@ -131,7 +131,6 @@ class Operation:
                     folder=self.staging_folder,
                     fetcher=session.fetcher,
                     workers=session.workers,
-                    settings=session.settings,
                     meter=session.meter,
                 )
             )

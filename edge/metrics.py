@@ -16,6 +16,15 @@ class Tier(Enum):
     FILL = "fill"
 
 
+class Outcome(Enum):
+    """What became of a start call."""
+
+    GRANTED = "granted"
+    REFUSED = "refused"
+    OPEN = "open"
+    """Neither lease nor refusal: only what is for anyone was sent."""
+
+
 class EdgeMetrics:
     """Counters of one edge, in the registry of its listener."""
 
@@ -40,6 +49,8 @@ class EdgeMetrics:
         self.not_cached = counter(
             "not_cached_total", "Blobs served without being kept, by reason.", "reason"
         )
+        starts = counter("starts_total", "Start calls, by what was decided.", "outcome")
+        self.starts = {outcome: starts.labels(outcome.value) for outcome in Outcome}
         self._registry = registry
 
     def watch(self, name: str, told: str, value: Callable[[], float]) -> None:

@@ -14,7 +14,9 @@ from typing import assert_never
 from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
-from chunks.slices import SLICE_LIST_SIZE_MAX, SLICE_SIZE, SliceList, parse_slice_list
+from chunks.slices import SLICE_SIZE, SliceList, parse_slice_list
+from edge import start
+from edge.addressed import manifest_blob, slice_blob, slice_list_blob
 from edge.cache_status import CACHE_NAME, CacheStatus
 from edge.documents import DocumentAddress
 from edge.fill import Blob, Landed
@@ -43,7 +45,6 @@ from manifests.addresses import (
     TrustBundleAddress,
     parse_path,
 )
-from manifests.documents import PAGE_STORED_SIZE_MAX
 from manifests.lease import HEADER, Lease
 from manifests.lease_gate import Guard
 
@@ -67,8 +68,10 @@ def bind(
     _check_upstreams(settings.upstreams)
     clock = clock or SystemClock()
     node = Node(settings, node_lease, clock, EdgeMetrics(binder.registry))
-    edge = _Edge(node, guard, clock)
+    misses = Misses(clock)
+    edge = _Edge(node, guard, misses, clock)
     binder.lifetime(node.open)
+    start.bind(binder, node, guard, misses)
     binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
 
@@ -82,9 +85,9 @@ def _check_upstreams(urls: Sequence[str]) -> None:
 
 
 class _Edge:
-    def __init__(self, node: Node, guard: Guard, clock: Clock) -> None:
+    def __init__(self, node: Node, guard: Guard, misses: Misses, clock: Clock) -> None:
         self._guard = guard
-        self._misses = Misses(clock)
+        self._misses = misses
         self._clock = clock
         self._metrics = node.metrics
         self._documents = node.documents
@@ -127,10 +130,9 @@ class _Edge:
             ):
                 return await self._document(request, address)
             case ManifestAddress():
-                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX, owner=address.title)
-                return await self._whole(request, address, blob)
+                return await self._whole(request, address, manifest_blob(address))
             case SliceListAddress():
-                return await self._whole(request, address, _slice_list_blob(address))
+                return await self._whole(request, address, slice_list_blob(address))
             case SliceAddress():
                 return await self._slice(request, address)
             case BundleAddress():
@@ -172,7 +174,7 @@ class _Edge:
         slices = await self._slice_list(address.bundle, status)
         if address.index >= len(slices.digests):
             raise NotFound(f"{address.path}: the bundle has {len(slices.digests)} slices")
-        blob = _slice_blob(address, slices)
+        blob = slice_blob(address, slices)
 
         async def pieces(start: int, end: int) -> Pieces:
             landed = await self._blobs.begin(blob).landed()
@@ -189,7 +191,7 @@ class _Edge:
 
         async def pieces(start: int, end: int) -> Pieces:
             first, after_last = start // SLICE_SIZE, -(-end // SLICE_SIZE)
-            blobs = [_slice_blob(address.slice(i), slices) for i in range(first, after_last)]
+            blobs = [slice_blob(address.slice(i), slices) for i in range(first, after_last)]
             missing_count = sum(not self._blobs.has(blob.name) for blob in blobs)
             at = first * SLICE_SIZE
             async with aclosing(self._blobs.in_order(blobs)) as arriving:
@@ -202,7 +204,7 @@ class _Edge:
         return await answer(request, _representation(address, digest, size, status.headers), pieces)
 
     async def _slice_list(self, bundle: BundleAddress, status: CacheStatus) -> SliceList:
-        landed = await self._blobs.begin(_slice_list_blob(bundle.slice_list)).landed()
+        landed = await self._blobs.begin(slice_list_blob(bundle.slice_list)).landed()
         status.note(landed)
         return parse_slice_list(landed.content, bundle.bundle_id)
 
@@ -218,12 +220,3 @@ def _representation(
     address: Address, digest: str, size: int, headers: Callable[[], Mapping[str, str]]
 ) -> Representation:
     return Representation(digest, size, address.content_type, address.cache_control, headers)
-
-
-def _slice_list_blob(address: SliceListAddress) -> Blob:
-    return Blob(address.bundle_id, address.path, SLICE_LIST_SIZE_MAX, owner=address.title)
-
-
-def _slice_blob(address: SliceAddress, slices: SliceList) -> Blob:
-    start, end = slices.span(address.index)
-    return Blob(slices.digests[address.index], address.path, SLICE_SIZE, end - start)
