@@ -32,7 +32,11 @@ class LeaseDenied(Denied):
 class EntitlementClient:
     """Asks one service, as the player whose bearer token is in a file."""
 
-    def __init__(self, base_url: str, token_file: Path, http: HttpClient) -> None:
+    def __init__(
+        self, base_url: str, token_file: Path, http: HttpClient, *, through_edges: bool = True
+    ) -> None:
+        """Ask the service at ``base_url``; ``through_edges`` lets edges do so for the player."""
+        self._through_edges = through_edges
         self._url = base_url.rstrip("/") + LEASES_PATH
         self._token_file = token_file
         self._http = http
@@ -56,6 +60,19 @@ class EntitlementClient:
                 return await _granted(reply)
         except TimeoutError as error:
             raise Unavailable(f"{self._url}: no answer within {WITHIN_S:g} s") from error
+
+    async def player_token(self, edge_url: str) -> str | None:
+        """Return the bearer token if the edge may see it.
+
+        It never travels more openly than to the service itself.
+
+        Raises:
+            SettingsError: There is no bearer token.
+        """
+        is_exposed = self._url.startswith("https:") and not edge_url.startswith("https:")
+        if is_exposed or not self._through_edges:
+            return None
+        return await asyncio.to_thread(self._bearer)
 
     def _bearer(self) -> str:
         # Each time: whoever signs in again replaces it.

@@ -365,6 +365,7 @@ class Operation:
             plan=work.plan,
             requests=meter.requests,
             failed_requests=meter.failures,
+            hedged_requests=meter.hedges,
             received_bytes=meter.received_bytes,
             written_bytes=meter.written_bytes,
             delta_made_bytes=meter.delta_made_bytes,
