@@ -114,7 +114,7 @@ class Leases:
         except Denied as error:
             self._denials[title] = error
         except PlayheadError as error:
-            log.info("lease.not_at_start", title=title, code=error.code, detail=str(error))
+            log.debug("lease.not_at_start", title=title, code=error.code, detail=str(error))
         return None
 
     def adopt(self, title: TitleId, granted: GrantedLease, asked_at: float) -> None:

@@ -171,11 +171,11 @@ class StartCall:
         try:
             await self._ask(edge)
         except (Unavailable, NotFound, IntegrityError, FormatError) as error:
-            log.info("start.failed", edge=edge.url, code=error.code, detail=str(error))
+            log.debug("start.failed", edge=edge.url, code=error.code, detail=str(error))
             self._means.blame(edge, error)
         except PlayheadError as error:
             # Whoever may not, or cannot, have a lease is told when content is asked for.
-            log.info("start.not_made", edge=edge.url, code=error.code, detail=str(error))
+            log.debug("start.not_made", edge=edge.url, code=error.code, detail=str(error))
 
     async def _ask(self, edge: Edge) -> None:
         means = self._means
@@ -204,7 +204,7 @@ class StartCall:
             self._means.memory.note_no_start(edge.url)
         elif reply.status >= 500 or reply.status == 429:
             raise Unavailable(f"{reply.url}: answered {reply.status} {problem.code[:60]}")
-        log.info("start.refused", edge=edge.url, status=reply.status, code=problem.code[:60])
+        log.debug("start.refused", edge=edge.url, status=reply.status, code=problem.code[:60])
 
     async def _read(self, edge: Edge, reply: HttpReply, asked_at: float) -> None:
         reader, received = AnswerReader(self._title, self._channel), 0
@@ -241,7 +241,7 @@ class StartCall:
                 granted = GrantedLease(part.lease, part.expires_in_s)
                 self._means.leases.adopt(self._title, granted, asked_at)
             case Refusal():
-                log.info("start.no_lease", code=part.code, detail=part.detail)
+                log.debug("start.no_lease", code=part.code, detail=part.detail)
             case Absent(path, _):
                 log.debug("start.absent", path=path)
 
