@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import msgspec
-
 from console.leases import GrantedLease
-from kit.errors import Denied, NotFound, SettingsError, Unavailable
+from kit.errors import Denied, FormatError, NotFound, SettingsError, Unavailable
 from kit.http_client import HttpClient, HttpReply
 from kit.http_problem import read_problem
 from kit.secret_files import read_secret
+from manifests.lease_service import (
+    ANSWER_SIZE_MAX,
+    LEASES_PATH,
+    REFUSALS,
+    encode_lease_wish,
+    parse_lease_answer,
+)
 from manifests.names import TitleId
 
-LEASES_PATH = "/api/v1/leases"
-
-ANSWER_SIZE_MAX = 8192
 WITHIN_S = 15.0
 """One request is small; whoever takes longer is down."""
-
-_REFUSALS = {400, 401, 403, 404, 422}
 
 
 class LeaseDenied(Denied):
@@ -32,7 +32,11 @@ class LeaseDenied(Denied):
 class EntitlementClient:
     """Asks one service, as the player whose bearer token is in a file."""
 
-    def __init__(self, base_url: str, token_file: Path, http: HttpClient) -> None:
+    def __init__(
+        self, base_url: str, token_file: Path, http: HttpClient, *, through_edges: bool = True
+    ) -> None:
+        """Ask the service at ``base_url``; ``through_edges`` lets edges do so for the player."""
+        self._through_edges = through_edges
         self._url = base_url.rstrip("/") + LEASES_PATH
         self._token_file = token_file
         self._http = http
@@ -47,7 +51,7 @@ class EntitlementClient:
         """
         bearer = await asyncio.to_thread(self._bearer)
         headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
-        wish = msgspec.json.encode({"title": title})
+        wish = encode_lease_wish(title)
         try:
             async with (
                 asyncio.timeout(WITHIN_S),
@@ -56,6 +60,19 @@ class EntitlementClient:
                 return await _granted(reply)
         except TimeoutError as error:
             raise Unavailable(f"{self._url}: no answer within {WITHIN_S:g} s") from error
+
+    async def player_token(self, edge_url: str) -> str | None:
+        """Return the bearer token if the edge may see it.
+
+        It never travels more openly than to the service itself.
+
+        Raises:
+            SettingsError: There is no bearer token.
+        """
+        is_exposed = self._url.startswith("https:") and not edge_url.startswith("https:")
+        if is_exposed or not self._through_edges:
+            return None
+        return await asyncio.to_thread(self._bearer)
 
     def _bearer(self) -> str:
         # Each time: whoever signs in again replaces it.
@@ -74,16 +91,11 @@ async def _granted(reply: HttpReply) -> GrantedLease:
     if reply.status == 200:
         body = await reply.read(size_max=ANSWER_SIZE_MAX)
         try:
-            answer = msgspec.json.decode(body, type=_Answer)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            answer = parse_lease_answer(body)
+        except FormatError as error:
             raise Unavailable(f"{reply.url}: answered, but not with a lease") from error
         return GrantedLease(answer.lease, answer.expires_in_s)
     problem = await read_problem(reply)
-    if reply.status in _REFUSALS and problem.code:  # else it is some other server that refuses
+    if reply.status in REFUSALS and problem.code:  # else it is some other server that refuses
         raise LeaseDenied(problem.detail[:500] or f"{reply.url}: answered {reply.status}")
     raise Unavailable(f"{reply.url}: answered {reply.status}: {problem.detail[:500]}")
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    lease: str
-    expires_in_s: float

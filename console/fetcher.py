@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
+from console.edge_memory import EdgeMemory
+from console.edges import Edge, best_edge
 from console.leases import Leases
 from console.permits import LeaseRefused, Permit, permit_for, refuse_refusal
 from console.progress import Meter
 from console.settings import ConsoleSettings
+from console.start import Means, StartCall
 from kit.clock import Clock
 from kit.errors import FormatError, IntegrityError, NotFound, SettingsError, Unavailable
 from kit.http_client import HttpClient, HttpReply
 from kit.rate_limit import RateLimit
+from manifests.names import Channel, TitleId
 
 T = TypeVar("T")
 
@@ -37,44 +41,11 @@ RENEWALS_MAX = 2
 _EDGE_FAULTS = (Unavailable, NotFound, IntegrityError, FormatError)
 
 
-@dataclass(slots=True)
-class Edge:
-    """An edge by URL, and how it has done. Pure."""
+@dataclass(frozen=True, slots=True)
+class _Started(Generic[T]):
+    """What was made of a part of a start call."""
 
-    url: str
-    failures: int = 0
-    """In a row."""
-    shunned_until: float = float("-inf")
-    last_error: str = ""
-
-    def failed(self, now: float, error: Exception, penalty_s: float, penalty_max_s: float) -> None:
-        """Pass this edge over for a while.
-
-        Requests that were under way together fail together; they count as one failure.
-        """
-        self.last_error = str(error)
-        if now < self.shunned_until:
-            return
-        # Beyond 2^30 the factor would only overflow; the limit is far below.
-        delay_s = min(penalty_s * 2 ** min(self.failures, 30), penalty_max_s)
-        self.failures += 1
-        self.shunned_until = now + delay_s
-
-    def succeeded(self) -> None:
-        """Forgive everything."""
-        self.failures, self.shunned_until = 0, float("-inf")
-
-
-def best_edge(edges: Sequence[Edge], tried: Mapping[str, int], now: float) -> tuple[Edge, float]:
-    """Return the edge to ask next, and how many seconds to wait before.
-
-    The first in order that is not shunned; one that failed this very request (``tried``, by URL)
-    only when all others did too, for it may do well otherwise and lack just this object.
-    """
-    edge = min(edges, key=lambda edge: (edge.shunned_until > now, tried.get(edge.url, 0)))
-    if edge.shunned_until > now:
-        edge = min(edges, key=lambda edge: edge.shunned_until)
-    return edge, max(0.0, edge.shunned_until - now)
+    found: T
 
 
 class Fetcher:
@@ -87,6 +58,8 @@ class Fetcher:
         leases: Leases,
         clock: Clock,
         meter: Meter,
+        *,
+        memory: EdgeMemory | None = None,
     ) -> None:
         self._settings = settings
         self._http = http
@@ -96,6 +69,28 @@ class Fetcher:
         self._limit = RateLimit(settings.limit_rate, clock)
         self._edges = [Edge(url.rstrip("/")) for url in settings.edges]
         self._last_success = clock.monotonic()
+        self._memory = memory or EdgeMemory(clock)
+        self._start: StartCall | None = None
+
+    def start(self, title: TitleId, channel: Channel, installed: int | None) -> None:
+        """Open with a start call; what it brings answers :meth:`get` and :meth:`get_span` first."""
+        means = Means(
+            http=self._http,
+            leases=self._leases,
+            clock=self._clock,
+            meter=self._meter,
+            memory=self._memory,
+            take_rate=self._limit.take,
+            blame=self._blame,
+            patience_s=self._settings.http.stall_after,
+        )
+        self._start = StartCall(means, title, channel, installed)
+        self._start.begin(self._edges)
+
+    async def close(self) -> None:
+        """Give up a start call that is under way."""
+        if self._start is not None:
+            await self._start.close()
 
     async def get(
         self,
@@ -119,6 +114,11 @@ class Fetcher:
             Unavailable: No edge gave it for ``give_up_after``, or ``patience_s``.
         """
 
+        async def accept_part(body: bytes) -> T:
+            if len(body) > size_max:
+                raise IntegrityError(f"{key}: {len(body)} bytes; at most {size_max}")
+            return await accept(bytearray(body))
+
         async def attempt(edge: Edge, permit: Permit | None) -> T:
             async with self._ask(edge, key, permit) as reply:
                 body = await reply.read(size_max=size_max)
@@ -126,6 +126,9 @@ class Fetcher:
             await self._limit.take(len(body))
             return await accept(body)
 
+        started = await self._from_start(key, None, accept_part)
+        if started is not None:
+            return started.found
         return await self._patiently(key, size_max, attempt, patience_s, may_lack=may_lack)
 
     async def get_span(
@@ -142,12 +145,36 @@ class Fetcher:
         Raises: as :meth:`get`.
         """
 
+        async def accept_part(body: bytes) -> T:
+            into[:] = body  # of the span's size: that much is checked where it comes in
+            return await accept()
+
         async def attempt(edge: Edge, permit: Permit | None) -> T:
             async with self._ask(edge, key, permit, span) as reply:
                 await self._receive(reply, into)
             return await accept()
 
+        started = await self._from_start(key, span, accept_part)
+        if started is not None:
+            return started.found
         return await self._patiently(key, len(into), attempt, patience_s)
+
+    async def _from_start(
+        self, key: str, span: tuple[int, int] | None, accept: Callable[[bytes], Awaitable[T]]
+    ) -> _Started[T] | None:
+        """Return what ``accept`` makes of what the start call brought; None if it did not."""
+        if self._start is None:
+            return None
+        body = await self._start.take(f"/{key}", span)
+        if body is None:
+            return None
+        try:
+            found = await accept(body)
+        except _EDGE_FAULTS as error:
+            await self._start.distrust(error)
+            return None
+        self._last_success = self._clock.monotonic()
+        return _Started(found)
 
     @asynccontextmanager
     async def _ask(

@@ -10,26 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chunks.plan import RangeRequest
 from console.fetcher import Fetcher
 from console.layout import Layout
-from console.planner import requests_for
 from console.progress import Meter
 from console.safe_paths import Folder
-from console.settings import ConsoleSettings
 from console.staging import Staging, Written
 from console.workers import Workers
 from manifests import locations
 from manifests.model import Shard, starts_of
 from manifests.names import TitleId
+from manifests.opening import first_request
 from manifests.page import Page
-
-
-def first_request(page: Page, settings: ConsoleSettings) -> RangeRequest | None:
-    """Return the small range that a fresh install begins with; None for a build without bytes."""
-    rows = np.arange(len(page.chunks), dtype=np.int64)
-    windows = requests_for(page.chunks, rows, settings.range_bytes_max)
-    return next((request for window in windows for request in window), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +39,10 @@ async def fetch_first(
     folder: Folder,
     fetcher: Fetcher,
     workers: Workers,
-    settings: ConsoleSettings,
     meter: Meter,
 ) -> HeadStart | None:
     """Fetch the first chunks into the staging folder ``folder``; None if there are none."""
-    request = await workers.run(first_request, page, settings)
+    request = await workers.run(first_request, page)
     if request is None:
         return None
     staging = Staging(folder, [page.entries], page.chunks, _layout(page))

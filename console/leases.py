@@ -7,14 +7,16 @@ does not matter what time a console believes it is.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from console.settings import ConsoleSettings
 from kit.clock import Clock
-from kit.errors import Denied, Unavailable
+from kit.errors import Denied, PlayheadError, Unavailable
 from kit.single_flight import SingleFlight
 from kit.telemetry import get_logger
+from manifests.lease import HEADER
 from manifests.names import TitleId
 
 log = get_logger("console.leases")
@@ -44,6 +46,18 @@ class LeaseSource(Protocol):
         Raises:
             Denied: The player may not download it (any more).
             Unavailable: Nobody can tell now.
+        """
+
+
+@runtime_checkable
+class PlayerToken(Protocol):
+    """What a source of leases is besides if somebody else mints them: the edge may ask for us."""
+
+    async def player_token(self, edge_url: str) -> str | None:
+        """Return what says to the edge who the player is; None if that edge must not see it.
+
+        Raises:
+            SettingsError: There is none.
         """
 
 
@@ -82,6 +96,30 @@ class Leases:
         elif now >= held.renew_at:
             self._flights.join(title, lambda: self._renew(title, held))
         return held.token
+
+    async def shown_at_start(self, title: TitleId, edge_url: str) -> Mapping[str, str] | None:
+        """Return headers by which the edge lets this player start, asking nobody else for long.
+
+        That is a lease where it is at hand or made on this machine, else who the player is. None
+        if there is nothing to show; whoever needs a lease is told why by :meth:`token`.
+        """
+        held = self._held.get(title)
+        if held is not None and self._clock.monotonic() < held.ends_at:
+            return {HEADER: held.token}
+        try:
+            if isinstance(self._source, PlayerToken):
+                bearer = await self._source.player_token(edge_url)
+                return None if bearer is None else {"Authorization": f"Bearer {bearer}"}
+            return {HEADER: (await self._ask(title)).token}
+        except Denied as error:
+            self._denials[title] = error
+        except PlayheadError as error:
+            log.debug("lease.not_at_start", title=title, code=error.code, detail=str(error))
+        return None
+
+    def adopt(self, title: TitleId, granted: GrantedLease, asked_at: float) -> None:
+        """Use a lease that somebody got for us, asked for at ``asked_at``, monotonic."""
+        self._held[title] = _held(granted, asked_at)
 
     def replace(self, title: TitleId, token: str) -> bool:
         """Tell whether to try again with another lease, now that an edge refused ``token``."""
@@ -130,7 +168,11 @@ class Leases:
     async def _ask(self, title: TitleId) -> _Held:
         # From before asking: a lease ends where it was minted, whatever time it took to come.
         now = self._clock.monotonic()
-        granted = await self._source.lease(title)
-        held = _Held(granted.token, now, now + RENEW_AT * granted.lasts_s, now + granted.lasts_s)
+        held = _held(await self._source.lease(title), now)
         self._held[title] = held
         return held
+
+
+def _held(granted: GrantedLease, asked_at: float) -> _Held:
+    lasts_s = granted.lasts_s
+    return _Held(granted.token, asked_at, asked_at + RENEW_AT * lasts_s, asked_at + lasts_s)

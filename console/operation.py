@@ -131,7 +131,6 @@ class Operation:
                     folder=self.staging_folder,
                     fetcher=session.fetcher,
                     workers=session.workers,
-                    settings=session.settings,
                     meter=session.meter,
                 )
             )
@@ -366,6 +365,7 @@ class Operation:
             plan=work.plan,
             requests=meter.requests,
             failed_requests=meter.failures,
+            hedged_requests=meter.hedges,
             received_bytes=meter.received_bytes,
             written_bytes=meter.written_bytes,
             delta_made_bytes=meter.delta_made_bytes,

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from console.durable import naming_disk_errors
+from console.edge_memory import EdgeMemory
 from console.heads import NewHeads
 from console.installer import remove_installed
 from console.inventory import take_inventory
@@ -50,6 +51,7 @@ class Console:
         self._http = http
         self._leases = leases
         self._clock = clock or SystemClock()
+        self._memory = EdgeMemory(self._clock)
         self._new_heads = new_heads or partial(TrustedHeads, settings)
 
     async def install(
@@ -70,7 +72,7 @@ class Console:
             SettingsError: The console has no trusted root.
         """
         async with self._session(folder, observer, may_create=True) as session:
-            operation = await self._install(session, title, channel)
+            operation = await self._install(session, title, channel, starts=True)
             return await operation.run()
 
     async def plan(self, title: TitleId, folder: Path, *, channel: Channel) -> Plan:
@@ -94,6 +96,7 @@ class Console:
         """
         async with self._session(folder, observer) as session:
             title, followed = _title_in(session)
+            session.start(title, channel or followed)
             head = await session.releases.head(title, channel or followed)
             operation = Operation(session, "update", head.release, head.channel, deltas=head.deltas)
             return await operation.run()
@@ -174,14 +177,20 @@ class Console:
             folder,
             observer=observer,
             new_heads=self._new_heads,
+            memory=self._memory,
             may_create=may_create,
         )
 
-    async def _install(self, session: Session, title: TitleId, channel: Channel) -> Operation:
+    async def _install(
+        self, session: Session, title: TitleId, channel: Channel, *, starts: bool = False
+    ) -> Operation:
+        """Return the operation; one that only is to be planned ``starts`` nothing."""
         if session.owned is not None or session.pending is not None:
             present, _ = _title_in(session)
             if present != title:
                 raise Conflict(f"{session.folder.path}: {present} is installed here, not {title}")
+        if starts:
+            session.start(title, channel)
         head = await session.releases.head(title, channel)
         return Operation(session, "install", head.release, head.channel, deltas=head.deltas)
 

@@ -64,6 +64,8 @@ class Meter:
     received_bytes: int = 0
     failures: int = 0
     """Answers that were of no use: errors, stalls, wrong bytes."""
+    hedges: int = 0
+    """Start calls made to a second edge because the first was slow."""
     written_bytes: int = 0
     fetched_bytes: int = 0
     """Plain bytes of fetched chunks."""

@@ -22,6 +22,8 @@ class Report:
     requests: int
     """All of them, manifests and failed ones included."""
     failed_requests: int
+    hedged_requests: int
+    """Of all, those made because another edge was slow to answer."""
     received_bytes: int
     """Bodies received, manifests and failed ones included."""
     written_bytes: int

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.durable import naming_disk_errors
+from console.edge_memory import EdgeMemory
 from console.fetcher import Fetcher
 from console.heads import NewHeads
 from console.installed import RECORD, Installed, read_installed, write_installed
@@ -24,6 +25,7 @@ from console.workers import Workers
 from kit.clock import Clock
 from kit.concurrency import ungrouped
 from kit.http_client import HttpClient
+from manifests.names import Channel, TitleId
 
 
 @dataclass
@@ -41,6 +43,12 @@ class Session:
     """Closes what threads use, once they rest: cancelling a wait does not stop its thread."""
     owned: Owned | None = None
     pending: Pending | None = None
+
+    def start(self, title: TitleId, channel: Channel) -> None:
+        """Begin with a start call if an operation begins here, and does not go on."""
+        if self.pending is None:
+            installed = None if self.owned is None else self.owned.record.release.counter
+            self.fetcher.start(title, channel, installed)
 
     async def settle(self) -> None:
         """Read what is there; if a commit was interrupted, finish it."""
@@ -116,6 +124,7 @@ async def open_session(
     *,
     observer: Observer,
     new_heads: NewHeads,
+    memory: EdgeMemory,
     may_create: bool = False,
 ) -> AsyncIterator[Session]:
     """Open and lock the folder ``path``, and find out what is there.
@@ -124,7 +133,7 @@ async def open_session(
     """
     meter = Meter(clock, observer)
     leases = Leases(lease_source, settings, clock)
-    fetcher = Fetcher(settings, http, leases, clock, meter)
+    fetcher = Fetcher(settings, http, leases, clock, meter, memory=memory)
     with naming_disk_errors(path, meter.bytes_left), ungrouped():
         async with Workers(settings.threads) as opening:
             folder = await opening.run(TitleFolder.open, path, may_create=may_create)
@@ -140,6 +149,7 @@ async def open_session(
                 await session.settle()
                 yield session
         finally:
+            await fetcher.close()
             await leases.close()
             await asyncio.to_thread(at_rest.close)
 

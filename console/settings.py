@@ -43,6 +43,9 @@ class LeaseServiceSettings(Group, frozen=True):
     token_file: Path = Path("player.token")
     """The player's bearer token for that service, below `keys.dir` unless absolute; only its owner
     may read it."""
+    through_edges: bool = True
+    """Show the token to edges, which get the first lease together with what it is for: that saves a
+    round trip or two. Never over plain HTTP if the service itself is asked over TLS."""
 
 
 class ConsoleSettings(Group, frozen=True):

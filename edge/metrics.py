@@ -32,6 +32,15 @@ FIRST_BYTE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 """From a hit in memory to an upstream that is about to be given up."""
 
 
+class Outcome(Enum):
+    """What became of a start call."""
+
+    GRANTED = "granted"
+    REFUSED = "refused"
+    OPEN = "open"
+    """Neither lease nor refusal: only what is for anyone was sent."""
+
+
 class EdgeMetrics:
     """Counters of one edge, in the registry of its listener."""
 
@@ -95,6 +104,8 @@ class EdgeMetrics:
         self.warm_failures = counter(
             "warm_failures_total", "Objects of warms that could not be had, after all attempts."
         )
+        starts = counter("starts_total", "Start calls, by what was decided.", "outcome")
+        self.starts = {outcome: starts.labels(outcome.value) for outcome in Outcome}
         self._registry = registry
 
     def watch_each(

@@ -14,7 +14,9 @@ from typing import assert_never
 from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
-from chunks.slices import SLICE_LIST_SIZE_MAX, SLICE_SIZE, SliceList, parse_slice_list
+from chunks.slices import SLICE_SIZE, SliceList, parse_slice_list
+from edge import start
+from edge.addressed import manifest_blob, slice_blob, slice_list_blob
 from edge.at_hand import StoreAtHand
 from edge.cache_status import CACHE_NAME, CacheStatus
 from edge.crew import ALONE, Crew
@@ -49,7 +51,6 @@ from manifests.addresses import (
     TrustBundleAddress,
     parse_path,
 )
-from manifests.documents import PAGE_STORED_SIZE_MAX
 from manifests.lease import HEADER, Lease
 from manifests.lease_gate import Guard
 
@@ -81,8 +82,10 @@ def bind(
         raise SettingsError(f"edge.own_url: {settings.own_url} is none of edge.shields")
     clock = clock or SystemClock()
     node = Node(settings, node_lease, clock, EdgeMetrics(binder.registry), crew)
-    edge = _Edge(node, guard, clock)
+    misses = Misses(clock)
+    edge = _Edge(node, guard, misses, clock)
     binder.lifetime(node.open)
+    start.bind(binder, node, guard, misses)
     binder.routes(web.get("/t/{path:.*}", edge.serve), web.get("/trust/{path:.*}", edge.serve))
     binder.cancel_abandoned()
     if settings.fast_lane:
@@ -104,9 +107,9 @@ def _check_urls(setting: str, urls: Sequence[str]) -> None:
 
 
 class _Edge:
-    def __init__(self, node: Node, guard: Guard, clock: Clock) -> None:
+    def __init__(self, node: Node, guard: Guard, misses: Misses, clock: Clock) -> None:
         self._guard = guard
-        self._misses = Misses(clock)
+        self._misses = misses
         self._clock = clock
         self._name = node.name
         self._metrics = node.metrics
@@ -152,10 +155,9 @@ class _Edge:
             ):
                 return await self._document(request, address)
             case ManifestAddress():
-                blob = Blob(address.digest, address.path, PAGE_STORED_SIZE_MAX, owner=address.title)
-                return await self._whole(request, address, blob)
+                return await self._whole(request, address, manifest_blob(address))
             case SliceListAddress():
-                return await self._whole(request, address, _slice_list_blob(address))
+                return await self._whole(request, address, slice_list_blob(address))
             case SliceAddress():
                 return await self._slice(request, address)
             case BundleAddress():
@@ -197,7 +199,7 @@ class _Edge:
         slices = await self._slice_list(address.bundle, status)
         if address.index >= len(slices.digests):
             raise NotFound(f"{address.path}: the bundle has {len(slices.digests)} slices")
-        blob = _slice_blob(address, slices)
+        blob = slice_blob(address, slices)
 
         async def pieces(start: int, end: int) -> Pieces:
             landed = await self._blobs.begin(blob).landed()
@@ -214,7 +216,7 @@ class _Edge:
 
         async def pieces(start: int, end: int) -> Pieces:
             first, after_last = start // SLICE_SIZE, -(-end // SLICE_SIZE)
-            blobs = [_slice_blob(address.slice(i), slices) for i in range(first, after_last)]
+            blobs = [slice_blob(address.slice(i), slices) for i in range(first, after_last)]
             missing_count = sum(not self._blobs.has(blob.name) for blob in blobs)
             at = first * SLICE_SIZE
             async with aclosing(self._blobs.in_order(blobs)) as arriving:
@@ -227,7 +229,7 @@ class _Edge:
         return await answer(request, _representation(address, digest, size, status.headers), pieces)
 
     async def _slice_list(self, bundle: BundleAddress, status: CacheStatus) -> SliceList:
-        landed = await self._blobs.begin(_slice_list_blob(bundle.slice_list)).landed()
+        landed = await self._blobs.begin(slice_list_blob(bundle.slice_list)).landed()
         status.note(landed)
         return parse_slice_list(landed.content, bundle.bundle_id)
 
@@ -250,13 +252,3 @@ def _representation(
 def _headers_of(status: CacheStatus) -> Callable[[], dict[str, str]]:
     """Return what makes the headers of an answer, by who asks."""
     return status.headers_for_sibling if HERE.get().is_from_sibling else status.headers
-
-
-def _slice_list_blob(address: SliceListAddress) -> Blob:
-    return Blob(address.bundle_id, address.path, SLICE_LIST_SIZE_MAX, owner=address.title)
-
-
-def _slice_blob(address: SliceAddress, slices: SliceList) -> Blob:
-    start, end = slices.span(address.index)
-    digest, size = slices.digests[address.index], end - start
-    return Blob(digest, address.path, SLICE_SIZE, size, title=address.title)

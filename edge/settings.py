@@ -38,6 +38,9 @@ class EdgeSettings(Group, frozen=True):
     """Heads, releases, trust bundles and metadata of trust kept, in memory and on disk."""
     documents_max_bytes: ByteSize = ByteSize(64 * MIB)
     """Of all of those. A head or release has at most 16 KiB, metadata of trust at most 5 MB."""
+    entitlement: str = ""
+    """Base URL of the entitlement service. With it, a player that starts a download and says who it
+    is gets its lease here, in the same answer; without it, consoles get theirs by themselves."""
     head_fresh_for: Seconds = Seconds(HEAD_FRESH_S)
     """A head older than this is asked for again."""
     client: ClientSettings = ClientSettings()

@@ -54,7 +54,11 @@ class Upstream:
         self._avoid_until = now + self.cool_down_s
         self.failures += 1
         self.last_fault = f"{error.code}: {error}"
-        self.breaker.fail(leave, now)
+        if isinstance(error, IntegrityError):
+            # One object that went bad at its source must not take all others with it.
+            self.breaker.abandon(leave)
+        else:
+            self.breaker.fail(leave, now)
         return not was_avoided
 
     def note_alive(self, now: float) -> None:

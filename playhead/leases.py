@@ -31,7 +31,7 @@ def lease_source(settings: Settings, http: HttpClient) -> LeaseSource:
     chosen = settings.console.entitlement
     if chosen.url:
         token_file = settings.data / settings.keys.dir / chosen.token_file
-        return EntitlementClient(chosen.url, token_file, http)
+        return EntitlementClient(chosen.url, token_file, http, through_edges=chosen.through_edges)
     clock = SystemClock()
     return LocalLeases(settings, lease_keys(settings, clock), ledger_file(settings), clock)
 

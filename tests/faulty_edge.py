@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,6 +23,10 @@ class Asked:
         return "/b/" in self.path
 
 
+Start = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
+"""Answers a start call, given what it brings."""
+
+
 class Fault(Protocol):
     """Answers instead of the edge, or returns None to let it answer."""
 
@@ -37,12 +41,22 @@ class FaultyEdge:
 
     objects: Mapping[str, bytes]
     fault: Fault | None = None
+    start: Start | None = None
+    """An edge without it has never heard of start calls."""
     asked: list[Asked] = field(default_factory=list)
+    starts: list[str] = field(default_factory=list)
+    """Paths of start calls."""
     sent_bytes: int = 0
     url: str = ""
 
     def bundle_bytes_asked(self) -> int:
         return sum(a.span[1] - a.span[0] for a in self.asked if a.is_bundle and a.span)
+
+    async def answer_start(self, request: web.Request) -> web.StreamResponse:
+        self.starts.append(request.path)
+        if self.start is None:
+            return web.Response(status=405)
+        return await self.start(request, await request.read())
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path.lstrip("/")
@@ -69,6 +83,7 @@ async def serving_faulty(*edges: FaultyEdge) -> AsyncIterator[None]:
         for edge in edges:
             app = web.Application()
             app.router.add_get("/{path:.*}", edge.answer)
+            app.router.add_post("/{path:.*}", edge.answer_start)
             runner = web.AppRunner(app, shutdown_timeout=0.1)
             runners.append(runner)
             await runner.setup()

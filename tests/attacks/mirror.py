@@ -27,6 +27,7 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     """Looked up in any case."""
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,17 @@ class Mirror:
     upstream: str
     attack: Attack = honest
     asked: list[Asked] = field(default_factory=list)
+    starts: bool = False
+    """Whether start calls are attacked too; else an attacking mirror knows none."""
 
     @contextmanager
-    def attacking(self, attack: Attack) -> Iterator[None]:
+    def attacking(self, attack: Attack, *, starts: bool = False) -> Iterator[None]:
         """Answer by ``attack`` for the time being."""
-        self.attack = attack
+        self.attack, self.starts = attack, starts
         try:
             yield
         finally:
-            self.attack = honest
+            self.attack, self.starts = honest, False
 
     def paths(self) -> list[str]:
         return [asked.path for asked in self.asked]
@@ -81,7 +84,7 @@ class Mirror:
         assert place.hostname is not None
         upstream = http.client.HTTPConnection(place.hostname, place.port, timeout=30)
         try:
-            upstream.request(asked.method, asked.path, headers=dict(asked.headers))
+            upstream.request(asked.method, asked.path, asked.body, headers=dict(asked.headers))
             answer = upstream.getresponse()
             kept = [pair for pair in answer.getheaders() if pair[0].lower() not in HOP_BY_HOP]
             return Answer(answer.status, tuple(kept), answer.read())
@@ -103,7 +106,11 @@ def running_mirror(upstream: str) -> Iterator[Mirror]:
                 self.close_connection = True
 
         def answer(self) -> None:
-            asked = Asked(self.command, self.path, CIMultiDict(self.headers.items()))
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            asked = Asked(self.command, self.path, CIMultiDict(self.headers.items()), body)
+            if self.path.endswith("/start") and mirror.attack is not honest and not mirror.starts:
+                self._send(Answer(405))  # what is attacked are the requests that come instead
+                return
             mirror.asked.append(asked)
             self._send(mirror.attack(asked, lambda: mirror.forward(asked)))
 

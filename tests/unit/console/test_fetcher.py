@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from console.fetcher import Edge, best_edge
+from console.edges import Edge, best_edge
 from kit.errors import SettingsError, Unavailable
 from tests.consoles import console_on, differences
 from tests.faulty_edge import (

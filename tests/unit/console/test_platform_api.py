@@ -94,7 +94,7 @@ async def test_plan_of_an_update_is_what_happens(world: World) -> None:
 async def test_report_counts_every_byte_received(world: World) -> None:
     report = await world.console.install(TITLE, world.game, channel=LIVE)
     assert report.received_bytes == world.edge.sent_bytes
-    assert report.requests == len(world.edge.asked)
+    assert report.requests == len(world.edge.asked) + len(world.edge.starts)
     assert report.failed_requests == 0
 
 

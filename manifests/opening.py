@@ -1,0 +1,23 @@
+"""Where the bytes of a build begin: the small range that a fresh install asks for first. Pure.
+
+Consoles and edges decide it from the first page by the same rule, so an edge that is told that a
+console starts knows what it will ask for.
+"""
+
+from __future__ import annotations
+
+from chunks.plan import RangeRequest, Wanted, range_requests
+from manifests.page import Page
+
+
+def first_request(page: Page) -> RangeRequest | None:
+    """Return the range that brings the first chunks of ``page``; None if it has none.
+
+    It takes ``FIRST_REQUEST_SIZE`` bytes at most, unless the first chunk alone takes more.
+    """
+    chunks = page.chunks
+    ends = chunks.offsets.astype("u8") + chunks.stored_sizes
+    columns = (chunks.bundle_indexes, chunks.offsets, ends)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    wanted = [Wanted(row, *place) for row, place in enumerate(rows)]
+    return next(range_requests(wanted), None)
