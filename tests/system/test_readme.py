@@ -55,7 +55,7 @@ def journey(tmp_path: Path) -> Iterator[Path]:
     """A folder with two builds in which the journeys are made, and the operator's servers."""
     write_tree(tmp_path / "my-game-1.0", seed=1)
     write_tree(tmp_path / "my-game-1.1", seed=1, changes=3)
-    (command,) = OPERATOR
+    command = OPERATOR[0]
     origin_port, edge_port = free_ports(2)
     here = {
         "PLAYHEAD_DATA": str(tmp_path / "data"),
@@ -81,6 +81,8 @@ def journey(tmp_path: Path) -> Iterator[Path]:
 def test_the_three_journeys(journey: Path) -> None:
     first_push, *rest = PUBLISHER
     _type(first_push, journey)
+    for look_after in OPERATOR[1:]:
+        _type(look_after, journey)
     install, update, verify, repair, uninstall = PLAYER
     game = journey / "games" / "my-game"
 
