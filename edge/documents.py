@@ -141,7 +141,9 @@ class Documents:
             self._refresh_behind(address)
             return known, Found.STALE
         is_usable = age_s < fresh_s + STALE_IF_ERROR_S
-        if is_usable and self._upstreams.are_all_avoided:
+        # Another worker that fetches it for all may have a newer one, whatever upstreams do.
+        is_ours = self._siblings.owns(_name(path))
+        if is_usable and is_ours and self._upstreams.are_all_avoided:
             self._refresh_behind(address)
             return known, Found.STALE  # asking first would only make the client wait
         try:

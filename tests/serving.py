@@ -13,6 +13,7 @@ import msgspec
 
 import edge.routes
 import origin.routes
+from edge.crew import ALONE, Crew
 from edge.settings import EdgeSettings
 from kit.clock import Clock
 from kit.http_settings import ListenSettings
@@ -92,10 +93,11 @@ async def running_edge(
     clock: Clock | None = None,
     guard: Guard | None = None,
     node_lease: str = "",
+    crew: Crew = ALONE,
     **settings: Any,
 ) -> AsyncIterator[Node]:
     binder = Binder("edge", listen)
     chosen = EdgeSettings(upstreams=upstreams, cache_dir=cache_dir, **settings)
-    edge.routes.bind(binder, chosen, guard or OpenHouse(), lambda: node_lease, clock)
+    edge.routes.bind(binder, chosen, guard or OpenHouse(), lambda: node_lease, clock, crew=crew)
     async with running(binder) as node:
         yield node

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from edge.crew import Crew
 from kit.clock import ManualClock
 from kit.units import ByteSize, Seconds
 from manifests.addresses import TrustBundleAddress
@@ -20,6 +22,8 @@ HEAD = old.head_address.path
 RELEASE = old.release_address.path
 BUNDLE = TrustBundleAddress(titles.TITLE, titles.LIVE).path
 DAY_S = 24 * 3600
+ASKED = "playhead_edge_upstream_attempts_total"
+AVOIDED = "playhead_edge_upstreams_avoided"
 
 
 @pytest.fixture
@@ -307,3 +311,32 @@ async def test_each_kind_of_document_has_a_limit(
         assert (await edge.ask(path)).status == 502
         upstream.objects[path] = b" " * size_max
         assert (await edge.ask(path)).status == 200
+
+
+async def test_without_upstreams_a_worker_still_asks_the_one_that_fetches_for_all(
+    clock: ManualClock, tmp_path: Path
+) -> None:
+    """What that one renewed just before they went, by a warm perhaps, is there for all players."""
+    upstream = Upstream()
+    upstream.publish(old)
+    async with AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(upstream.running())
+        workers = [
+            await stack.enter_async_context(
+                running_edge(tmp_path, origin.url, clock=clock, crew=Crew(index, 2))
+            )
+            for index in (0, 1)
+        ]
+        for worker in workers:
+            assert (await status_of(worker))[0] == old.head
+        [other] = [worker for worker in workers if worker.metric(ASKED, upstream=origin.url) == 0]
+        [owner] = [worker for worker in workers if worker is not other]
+        upstream.publish(new)
+        clock.advance(61)
+        assert (await status_of(owner))[0] == new.head
+        upstream.spoil(Fault.BROKEN)
+        for path in upstream.objects:  # until one fails that this worker fetches itself
+            if path != HEAD and not other.metric(AVOIDED):
+                await other.ask(path)
+        assert other.metric(AVOIDED) == 1
+        assert (await status_of(other))[0] == new.head
