@@ -35,6 +35,7 @@ from edge.old_caches import remove_old_caches
 from edge.records import Record, records_of
 from edge.segment_files import SegmentFiles
 from edge.segment_reads import is_right_on_disk, open_to_read, open_verified, read_verified
+from edge.segment_spans import SegmentSpan
 from edge.segment_table import BAD, DROPPED, NewRow
 from edge.segment_table import PUSHED as PUSHED_FLAG
 from edge.segment_table import SUPERSEDED as SUPERSEDED_FLAG
@@ -45,6 +46,7 @@ from kit.buffers import Buffer
 from kit.clock import Clock
 from kit.concurrency import to_its_end
 from kit.errors import FormatError
+from kit.page_cache import PageCache
 from kit.telemetry import get_logger
 from manifests.names import TitleId
 
@@ -144,6 +146,7 @@ class Store:
         self._segments: dict[tuple[int, int], Segment] = {}
         self._adopted: OrderedDict[Digest, Located] = OrderedDict()
         self._files = SegmentFiles(FILES_MAX)
+        self._page_cache = PageCache()
         self._clock = clock
         self._rest_until = float("-inf")
         self._silent_until = float("-inf")
@@ -209,6 +212,27 @@ class Store:
         if content is not None:
             segment.table.bump(row)
         return content
+
+    def span_now(self, at: Located, start: int, end: int) -> SegmentSpan | None:
+        """Return the bytes ``[start, end)`` as :meth:`read_now`, but as a span of a file.
+
+        None also where the system cannot tell that all of it is in memory: to send what is not
+        would hold up everybody. Whoever gets one closes it.
+        """
+        segment = self._segments.get((at.shelf, at.segment))
+        row = at.row
+        if segment is None or row >= len(segment.verified) or not segment.verified[row]:
+            return None
+        file = self._files.get(segment)
+        if file is None or not segment.table.is_live(row):
+            return None
+        offset, size = segment.table.place(row)
+        begin, end = offset + start, offset + min(end, size)
+        if not self._page_cache.holds(file.number, begin, end - begin):
+            return None
+        segment.table.bump(row)
+        file.users += 1
+        return SegmentSpan(file.number, begin, end, segment, row, file, self._files.release)
 
     def adopt(self, name: Digest, at: Located) -> None:
         """Learn where another worker has a blob. What turns out not to be so is forgotten."""
