@@ -54,6 +54,9 @@ class Entry(msgspec.Struct, Generic[K], gc=False):
     place: int = GONE
     """The queue it is in."""
 
+    def let_go(self) -> None:
+        """Hold on to nothing: this object is passed over later, and another stands for it."""
+
     if TYPE_CHECKING:
 
         @property
@@ -203,6 +206,14 @@ class S3Fifo(Generic[E]):
             self._queues[entry.place].leave(entry)
         return entry
 
+    def clear(self) -> None:
+        """Forget all."""
+        for key, entry in list(self._entries.items()):
+            self.remove(key)
+            entry.let_go()
+        self._deadlines.clear()
+        self._ghost.clear()
+
     def supersede(self, key: Hashable) -> bool:
         """Let ``key`` leave before all others; tell whether it is cached and not pinned."""
         entry = self._entries.get(key)
@@ -253,6 +264,7 @@ class S3Fifo(Generic[E]):
         self._queues[entry.place].leave(entry)
         self._entries[moved.key] = moved
         queue.append(moved)
+        entry.let_go()
         return moved
 
     def _evict(self, victims: list[E]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -21,14 +20,13 @@ def remove_old_caches(folder: Path) -> None:
     Blocks. What cannot be deleted is left.
     """
     count = size = 0
-    with suppress(FileNotFoundError):
-        for fan in [Path(entry.path) for entry in os.scandir(folder) if _FAN.fullmatch(entry.name)]:
+    with suppress(OSError):  # whoever makes the folder next says what is wrong with it
+        for fan in [path for path in folder.iterdir() if _FAN.fullmatch(path.name)]:
             with suppress(OSError):
-                for file in list(os.scandir(fan)):
-                    if _BLOB.fullmatch(file.name):
-                        size += file.stat(follow_symlinks=False).st_size
-                        Path(file.path).unlink()
-                        count += 1
+                for file in [path for path in fan.iterdir() if _BLOB.fullmatch(path.name)]:
+                    size += file.lstat().st_size
+                    file.unlink()
+                    count += 1
                 fan.rmdir()
     if count:
         log.info("cache.old_format_removed", folder=str(folder), files=count, bytes=size)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from chunks.chunk_id import DIGEST_SIZE, Digest
 from edge.eviction import Entry
+from edge.segment_table import DROPPED
 from edge.segments import Segment, size_on_disk
 from edge.shelf import Found
 
@@ -29,6 +30,10 @@ class Record(Entry[Digest], gc=False):
         if self.segment is not None:
             self.segment.table.set_uses(self.row, count)
 
+    def let_go(self) -> None:
+        """Hold no segment open: once it is deleted, its table takes room until nobody does."""
+        self.segment = None
+
 
 def records_of(found: Iterable[Found]) -> list[tuple[Record, int, int]]:
     """Return a record of every live row, with its flags and until when it is pinned.
@@ -37,6 +42,13 @@ def records_of(found: Iterable[Found]) -> list[tuple[Record, int, int]]:
     """
     by_age = sorted(_each(found), key=lambda one: one[0])
     return [one[1:] for one in by_age]
+
+
+def invalidate(records: Iterable[Record]) -> None:
+    """Have no worker use these blobs any more, before their bytes are freed."""
+    for record in records:
+        if record.segment is not None:
+            record.segment.table.set_state(record.row, DROPPED)
 
 
 def _each(found: Iterable[Found]) -> Iterator[tuple[int, Record, int, int]]:

@@ -32,11 +32,11 @@ from edge.eviction import PUSHED, SUPERSEDED, Pinned, S3Fifo
 from edge.located import SHELVES, Located, shelf_of, shelves_of
 from edge.metrics import EdgeMetrics
 from edge.old_caches import remove_old_caches
-from edge.records import Record, records_of
+from edge.records import Record, invalidate, records_of
 from edge.segment_files import SegmentFiles
 from edge.segment_reads import is_right_on_disk, open_to_read, open_verified, read_verified
 from edge.segment_spans import SegmentSpan
-from edge.segment_table import BAD, DROPPED, NewRow
+from edge.segment_table import BAD, NewRow
 from edge.segment_table import PUSHED as PUSHED_FLAG
 from edge.segment_table import SUPERSEDED as SUPERSEDED_FLAG
 from edge.segments import Segment, segment_size_for, size_on_disk
@@ -488,7 +488,6 @@ class Store:
         segment.verified[row] = True
         record = self._policy.get(new.name)  # not as it was admitted: it may be pinned by now
         if record is None or record.segment is not None:  # evicted or purged meanwhile
-            segment.table.set_state(row, DROPPED)
             self._free_behind([Record(new.name, 0, segment=segment, row=row)])
             return None
         record.segment, record.row = segment, row
@@ -544,18 +543,21 @@ class Store:
 
     def _free_behind(self, records: Sequence[Record]) -> None:
         if records:
+            invalidate(records)
             task = asyncio.ensure_future(self._free(records))
             self._freeing.add(task)
             task.add_done_callback(self._freeing.discard)
 
-    async def _free(self, records: Iterable[Record]) -> None:
+    async def _free(self, records: Sequence[Record]) -> None:
         """Make records invalid at once, then give their room back."""
         by_shelf: dict[int, list[tuple[int, int]]] = {}
+        invalidate(records)
         for record in records:
             segment = record.segment
             if segment is not None:  # else it is being written, and freed after that
-                segment.table.set_state(record.row, DROPPED)
                 by_shelf.setdefault(segment.shelf, []).append((segment.number, record.row))
+                record.let_go()
+        del records
         for number, blobs in by_shelf.items():
             shelf = self._shelves[number]
             for segment in await self._write(partial(shelf.free, blobs)):
@@ -614,6 +616,7 @@ class Store:
             await self._write(shelf.close)
         self._files.close()
         self._segments.clear()
+        self._policy.clear()
         for pool in (self._readers, self._writer):
             assert pool is not None
             await asyncio.to_thread(pool.shutdown)
