@@ -228,7 +228,7 @@ class Store:
             return None
         offset, size = segment.table.place(row)
         begin, end = offset + start, offset + min(end, size)
-        if not self._page_cache.holds(file.number, begin, end - begin):
+        if begin >= end or not self._page_cache.holds(file.number, begin, end - begin):
             return None
         segment.table.bump(row)
         file.users += 1

@@ -6,12 +6,17 @@ Linux alone can tell, since 6.5, by ``cachestat(2)``. Elsewhere the answer is "n
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import platform
 import sys
 
 CACHESTAT = 451
 """The number of the system call, the same on every architecture that was there by then."""
+
+
+_CANNOT_TELL = {errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP}
+"""An older system, one that forbids to ask, a file system that knows no pages."""
 
 
 class _Range(ctypes.Structure):
@@ -36,7 +41,8 @@ class PageCache:
         self._call = ctypes.CDLL(None, use_errno=True).syscall if self._can_tell else None
 
     def holds(self, file: int, offset: int, size: int) -> bool:
-        """Tell whether all of ``[offset, offset + size)`` of a file is known to be in memory.
+        """Tell whether all of ``[offset, offset + size)`` of a file, some bytes, is known to be in
+        memory.
 
         Waits for nothing: it costs a microsecond or two. ``file`` is a descriptor.
         """
@@ -44,7 +50,8 @@ class PageCache:
             return False
         self._range.offset, self._range.size = offset, size
         if self._call(CACHESTAT, file, *self._arguments) != 0:
-            self._can_tell = False  # an older system, or one that forbids to ask
+            if ctypes.get_errno() in _CANNOT_TELL:
+                self._can_tell = False
             return False
         pages = (offset + size - 1) // mmap.PAGESIZE - offset // mmap.PAGESIZE + 1
         return int(self._counts.cached) >= pages

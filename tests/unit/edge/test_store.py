@@ -14,14 +14,19 @@ from prometheus_client import CollectorRegistry
 from chunks.chunk_id import Digest, digest_of
 from edge.located import Located, worker_of
 from edge.metrics import EdgeMetrics
+from edge.segment_spans import SegmentSpan
 from edge.store import REST_S, Checked, Store
 from kit.clock import ManualClock
 from kit.errors import FormatError, SettingsError
 from manifests.names import TitleId
+from tests.page_cache import can_tell
 from tests.polling import eventually
 from tests.stored_blobs import OnDisk, blobs_on_disk, bytes_taken
 
 KIB = 1024
+needs_page_cache = pytest.mark.skipif(
+    not can_tell(), reason="this system cannot tell what it has in memory"
+)
 TITLE = TitleId("a-title")
 
 
@@ -363,3 +368,46 @@ async def test_another_number_of_workers_takes_up_the_same_cache(tmp_path: Path)
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(FormatError, match="Playhead-Stored"):
         Located.parse(text)
+
+
+def read_span(span: SegmentSpan) -> bytes:
+    return os.pread(span.file, span.end - span.offset, span.offset)
+
+
+@needs_page_cache
+async def test_what_is_in_memory_can_be_sent_as_a_span(tmp_path: Path) -> None:
+    async with opened(tmp_path) as it:
+        digest = await it.keep(blob(1))
+        at = it.store.locate(digest)
+        assert at is not None
+        before = it.store.stored(digest)
+        assert before is not None
+        span = it.store.span_now(at, 100, 1 << 30)
+        assert span is not None
+        assert read_span(span) == blob(1)[100:]
+        assert span.close()
+        stored = it.store.stored(digest)
+        assert stored is not None
+        assert stored.uses == before.uses + 1
+
+
+@needs_page_cache
+async def test_a_span_tells_that_its_blob_was_dropped_and_keeps_its_file_open(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as it:
+        digest = await it.keep(blob(1))
+        await it.get(digest)
+        at = it.store.locate(digest)
+        assert at is not None
+        span = it.store.span_now(at, 0, at.size)
+        assert span is not None
+        it.store.drop([digest])
+        assert it.store.span_now(at, 0, at.size) is None
+
+        async def is_gone() -> bool:
+            return not blobs_on_disk(tmp_path)
+
+        await eventually(is_gone)
+        os.fstat(span.file)
+        assert not span.close()
