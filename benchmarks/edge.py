@@ -121,7 +121,7 @@ class _Stage:
                 "edge": [],
                 "edge, aiohttp alone": ["edge.fast_lane=false"],
             }.items():
-                common = [upstream, *flags, "edge.memory_max_bytes=1GiB"]
+                common = [upstream, *flags]
                 plain = self._role(stack, "edge", [*common, f"edge.cache_dir={name}"])
                 secure = self._role(stack, "edge", [*common, f"edge.cache_dir={name} tls", *tls])
                 servers[name] = Peer(plain.url, secure.url, (plain.pid, secure.pid))
