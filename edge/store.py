@@ -33,7 +33,7 @@ from edge.located import SHELVES, Located, shelf_of, shelves_of
 from edge.metrics import EdgeMetrics
 from edge.old_caches import remove_old_caches
 from edge.records import Record, invalidate, records_of
-from edge.segment_files import SegmentFiles
+from edge.segment_files import OpenFile, SegmentFiles
 from edge.segment_reads import is_right_on_disk, open_to_read, open_verified, read_verified
 from edge.segment_spans import SegmentSpan
 from edge.segment_table import BAD, NewRow
@@ -59,6 +59,9 @@ REST_S = 5.0
 what cannot be written either would be lost for nothing."""
 SAY_EVERY_S = 30.0
 """A disk that fails is logged so often at most; each blob that is not kept is counted."""
+SEEN_FOR_S = 0.25
+"""What was in memory is taken to be for so long: pages used last are the last to go, and to ask
+costs as much as to send 64 KiB."""
 FILES_MAX = 512
 """Segments open for reading at a time."""
 ADOPTED_MAX = 1 << 18
@@ -147,6 +150,8 @@ class Store:
         self._adopted: OrderedDict[Digest, Located] = OrderedDict()
         self._files = SegmentFiles(FILES_MAX)
         self._page_cache = PageCache()
+        self._seen: set[tuple[int, int, int]] = set()
+        self._seen_until = float("-inf")
         self._clock = clock
         self._rest_until = float("-inf")
         self._silent_until = float("-inf")
@@ -228,7 +233,7 @@ class Store:
             return None
         offset, size = segment.table.place(row)
         begin, end = offset + start, offset + min(end, size)
-        if begin >= end or not self._page_cache.holds(file.number, begin, end - begin):
+        if begin >= end or not self._is_in_memory(at, file, offset, size):
             return None
         segment.table.bump(row)
         file.users += 1
@@ -595,6 +600,20 @@ class Store:
         if now >= self._silent_until:
             self._silent_until = now + SAY_EVERY_S
             log.warning(event, error=str(error), silent_for_s=SAY_EVERY_S)
+
+    def _is_in_memory(self, at: Located, file: OpenFile, offset: int, size: int) -> bool:
+        """Tell whether all of a blob is in memory, or was a moment ago."""
+        now = self._clock.monotonic()
+        if now >= self._seen_until:
+            self._seen.clear()
+            self._seen_until = now + SEEN_FOR_S
+        place = at.shelf, at.segment, at.row
+        if place in self._seen:
+            return True
+        if not self._page_cache.holds(file.number, offset, size):
+            return False
+        self._seen.add(place)
+        return True
 
     def _is_ours(self, segment: Segment) -> bool:
         return segment.shelf in self._shelves

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol, cast
@@ -32,6 +33,8 @@ log = get_logger("http")
 
 HELD_SIZE_MAX = 16 << 10
 """Of a client that sends its next request before it has the answer: more is not read."""
+
+MORE_FOLLOWS = getattr(socket, "MSG_MORE", 0)
 
 CUT_SHORT = 499
 """What is counted for an answer the client did not take to its end, as in the full lane."""
@@ -109,6 +112,7 @@ class Connection(asyncio.Protocol):
         "_is_tls",
         "_sent_bytes",
         "_sent_count",
+        "_socket",
         "_span",
         "_started",
         "_task",
@@ -129,6 +133,7 @@ class Connection(asyncio.Protocol):
         self._is_tls = False
         self._answer: Answer | None = None
         self._fd = -1
+        self._socket: socket.socket | None = None
         self._span: FileSpan | None = None
         self._waiting_fd = -1
         self._task: asyncio.Task[None] | None = None
@@ -193,6 +198,9 @@ class Connection(asyncio.Protocol):
         self._turn = Turn.GIVEN_AWAY
         self._wait_no_more()
         self._fd = -1
+        if self._socket is not None:
+            self._socket.detach()  # the descriptor is the transport's
+            self._socket = None
         if self._span is not None:
             self._span.close()
             self._span = None
@@ -302,7 +310,7 @@ class Connection(asyncio.Protocol):
         self._sent_count += 1
         first = answer.first
         if not isinstance(first, BYTES):
-            self._transport.write(answer.head)
+            self._send_ahead(answer.head)
             self._span = first
         elif not first:
             self._transport.write(answer.head)
@@ -363,6 +371,22 @@ class Connection(asyncio.Protocol):
         self._task = None
         self._write(piece)
         self._go_on()
+
+    def _send_ahead(self, head: bytes) -> None:
+        """Send a head that a span follows at once: in one packet with it, if the kernel takes it.
+
+        Nothing of ours is before it in the transport, for it is not paused.
+        """
+        if self._socket is None and not self._is_paused:
+            found = self._transport.get_extra_info("socket")
+            self._socket = socket.socket(found.family, found.type, found.proto, self._fd)
+            self._socket.setblocking(False)
+        try:
+            sent = 0 if self._socket is None else self._socket.send(head, MORE_FOLLOWS)
+        except OSError:
+            sent = 0  # the transport will see for itself
+        if sent < len(head):
+            self._transport.write(head[sent:])
 
     def _write(self, piece: Buffer) -> None:
         self._sent_bytes += len(piece)
