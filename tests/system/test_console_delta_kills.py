@@ -16,6 +16,7 @@ from tests.consoles import console_on, differences
 from tests.delta_publisher import DeltaPublisher, write_version
 from tests.faulty_edge import serving_faulty
 from tests.pushes import LIVE, TITLE
+from tests.seeds import run_seed
 
 pytestmark = [pytest.mark.may_block, pytest.mark.slow]
 
@@ -54,7 +55,7 @@ async def run_killing(url: str, game: Path, rng: random.Random) -> int:
     raise AssertionError("unreachable: the last run is not killed")
 
 
-@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(10**6)])
+@pytest.mark.parametrize("seed", [run_seed()])
 async def test_update_in_steps_survives_kills_at_any_moment(
     publisher: DeltaPublisher, console: Console, tmp_path: Path, seed: int
 ) -> None:

@@ -18,6 +18,7 @@ from tests.console_child import RANGE_SIZE_MAX, REQUESTS_AT_ONCE
 from tests.consoles import console_on, differences
 from tests.faulty_edge import FaultyEdge, serving_faulty
 from tests.folder_publisher import LIVE, TITLE, FolderPublisher
+from tests.seeds import run_seed
 from tests.trees import write_tree
 
 pytestmark = [pytest.mark.may_block, pytest.mark.slow]
@@ -83,7 +84,7 @@ def big_tree(folder: Path, seed: int) -> None:
         (folder / f"level{index}.pak").write_bytes(noise)
 
 
-@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(10**6)])
+@pytest.mark.parametrize("seed", [run_seed()])
 async def test_install_and_update_survive_kills_at_any_moment(
     edge: FaultyEdge, console: Console, game: Path, tmp_path: Path, seed: int
 ) -> None:
