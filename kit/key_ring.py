@@ -1,7 +1,8 @@
 """A ring of secret keys that are replaced daily: the newest signs, those before it are believed.
 
-A key is made every day and believed for two, so what was signed is never refused for a rotation
-as long as it lasts a day at most. Whoever signs makes new keys; whoever checks only reads them.
+A key is made every day, signs for a day and a half at most and is believed for two, so nothing
+that was signed for up to half a day is refused for a rotation. Whoever signs makes new keys;
+whoever checks only reads them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ KEYS_MAX = 16
 
 SIGNS_FOR_S = 86_400
 """How long a key signs before the next one is made."""
+SIGNS_AT_MOST_S = SIGNS_FOR_S + SIGNS_FOR_S // 2
+"""From when it was made, if none was made after it: who was away must not sign with what ends."""
 BELIEVED_FOR_S = 2 * SIGNS_FOR_S
-"""From when it was made; far longer than anything signed lasts."""
+"""From when it was made."""
+SIGNED_FOR_AT_MOST_S = BELIEVED_FOR_S - SIGNS_AT_MOST_S
+"""What is signed may last so long."""
 SETTLED_AFTER_S = 60
 """A new key signs only after all who check have had so long to hear of it."""
 
@@ -59,9 +64,10 @@ class KeyRing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
         Of keys that are all new, the oldest: it is the one most likely known.
         """
-        believed = sorted(self._believed(now_s), key=lambda each: each.made_at)
-        settled = [each for each in believed if now_s >= each.made_at + SETTLED_AFTER_S]
-        return settled[-1] if settled else next(iter(believed), None)
+        young = [each for each in self.keys if now_s < each.made_at + SIGNS_AT_MOST_S]
+        young.sort(key=lambda each: each.made_at)
+        settled = [each for each in young if now_s >= each.made_at + SETTLED_AFTER_S]
+        return settled[-1] if settled else next(iter(young), None)
 
     def is_due(self, now_s: float) -> bool:
         """Tell whether it is time for a new key."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kit.access_token import KEY_SIZE
@@ -16,6 +16,8 @@ from kit.key_ring import (
     BELIEVED_FOR_S,
     KEYS_MAX,
     SETTLED_AFTER_S,
+    SIGNED_FOR_AT_MOST_S,
+    SIGNS_AT_MOST_S,
     SIGNS_FOR_S,
     KeyRing,
     parse_ring,
@@ -23,10 +25,9 @@ from kit.key_ring import (
 from kit.key_ring_file import KeyRingFile
 
 START_S = 1_800_000_000
-LASTS_S = 900
-"""As long as a token of these keys lasts, at most."""
 
 
+@example([BELIEVED_FOR_S - 900, 1])  # away until the key has little left, but is still believed
 @given(st.lists(st.integers(1, 3 * SIGNS_FOR_S), max_size=40))
 def test_what_was_signed_is_believed_as_long_as_it_lasts(waits_s: list[int]) -> None:
     now_s, ring = START_S, KeyRing()
@@ -35,7 +36,7 @@ def test_what_was_signed_is_believed_as_long_as_it_lasts(waits_s: list[int]) -> 
             ring = ring.rotated(now_s, bytes([number]) * KEY_SIZE)
         signing = ring.signing(now_s)
         assert signing is not None
-        assert ring.believed(now_s + LASTS_S)[signing.key_id] == signing.raw_key
+        assert ring.believed(now_s + SIGNED_FOR_AT_MOST_S - 1)[signing.key_id] == signing.raw_key
         assert len(ring.keys) <= KEYS_MAX
         assert parse_ring(ring.encode(), "ring") == ring
         now_s += wait_s
@@ -55,7 +56,12 @@ def test_a_key_is_over_after_two_days() -> None:
     ring = KeyRing().rotated(START_S, bytes(KEY_SIZE))
     assert ring.believed(START_S + BELIEVED_FOR_S - 1)
     assert not ring.believed(START_S + BELIEVED_FOR_S)
-    assert ring.signing(START_S + BELIEVED_FOR_S) is None
+
+
+def test_a_key_does_not_sign_what_would_outlast_it() -> None:
+    ring = KeyRing().rotated(START_S, bytes(KEY_SIZE))
+    assert ring.signing(START_S + SIGNS_AT_MOST_S - 1)
+    assert ring.signing(START_S + SIGNS_AT_MOST_S) is None
 
 
 def test_many_rotations_in_a_second_leave_one_key_of_it() -> None:
