@@ -71,6 +71,11 @@ class Segment:
         return content if self.table.is_live(row) else None
 
 
+def shelf_folder(cache_dir: Path, shelf: int) -> Path:
+    """Return where the segments of a shelf are."""
+    return cache_dir / "segments" / f"{shelf:02}"
+
+
 def data_path(folder: Path, number: int) -> Path:
     """Return where the blobs of a segment are."""
     return folder / f"{number:06}.data"

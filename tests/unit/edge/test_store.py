@@ -12,10 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from chunks.chunk_id import Digest, digest_of
+from edge.disk_faults import REST_S
 from edge.located import Located, worker_of
 from edge.metrics import EdgeMetrics
 from edge.segment_spans import SegmentSpan
-from edge.store import REST_S, Checked, Store
+from edge.store import Checked, Store
 from kit.clock import ManualClock
 from kit.errors import FormatError, SettingsError
 from manifests.names import TitleId
