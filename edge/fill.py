@@ -251,7 +251,9 @@ class Blobs:
             return
         self._being_written[name] = content
         task = asyncio.create_task(
-            self._store.put(name, blob.digest, content, title=title, is_pushed=is_pushed)
+            self._store.put(
+                name, blob.digest, content, title=title, path=blob.path, is_pushed=is_pushed
+            )
         )
         self._writes[task] = name
         task.add_done_callback(self._written)

@@ -14,7 +14,8 @@ no locks, and read by a few: a hanging disk stalls nothing else.
 
 This module puts the parts together. Looking up is in :mod:`edge.store_index`, reading in
 :mod:`edge.store_reading`, writing in :mod:`edge.store_writing`, dropping in
-:mod:`edge.store_room`; below them are shelves, segments and their tables.
+:mod:`edge.store_room`, looking for what rotted in :mod:`edge.store_checking`; below them are
+shelves, segments and their tables.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from chunks.chunk_id import Digest
@@ -34,13 +34,13 @@ from edge.metrics import EdgeMetrics
 from edge.old_caches import remove_old_caches
 from edge.records import Record, records_of
 from edge.segment_files import SegmentFiles
-from edge.segment_reads import is_right_on_disk
 from edge.segment_spans import SegmentSpan
 from edge.segment_table import PUSHED as PUSHED_FLAG
 from edge.segment_table import SUPERSEDED as SUPERSEDED_FLAG
 from edge.segment_table import NewRow
-from edge.segments import segment_size_for, shelf_folder
+from edge.segments import Segment, segment_size_for, shelf_folder
 from edge.shelf import Found, Shelf
+from edge.store_checking import Check, StoreChecking
 from edge.store_index import StoreIndex
 from edge.store_reading import StoreReading
 from edge.store_room import StoreRoom
@@ -56,14 +56,6 @@ log = get_logger("edge.store")
 
 FILES_MAX = 512
 """Segments open for reading at a time."""
-
-
-class Checked(Enum):
-    """What a check of a blob on disk found."""
-
-    RIGHT = "right"
-    DAMAGED = "damaged"
-    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +119,7 @@ class Store:
         index = self._index = StoreIndex(owned, size_max)
         pool = self._threads = StoreThreads(threads)
         files = self._files = SegmentFiles(FILES_MAX)
-        faults = self._faults = DiskFaults(clock)
+        faults = DiskFaults(clock)
         room = self._room = StoreRoom(
             index, self._shelves, files, pool, metrics=metrics, departed=departed
         )
@@ -145,6 +137,7 @@ class Store:
             metrics=metrics,
             departed=departed,
         )
+        self._checking = StoreChecking(index, pool, self._reading, faults)
         policy = self._policy = index.policy
         metrics.watch("cached_bytes", "Bytes on disk.", lambda: policy.size)
         metrics.watch("cached_blobs", "Blobs on disk.", lambda: len(policy))
@@ -218,16 +211,18 @@ class Store:
         content: Buffer,
         *,
         title: TitleId | None = None,
+        path: str = "",
         is_pushed: bool = False,
     ) -> Located | None:
         """Keep ``content``, which the caller has verified; what is in its way is dropped first.
 
         Nothing comes of it (None) if another worker owns the name, it is larger than the cache, or
-        the disk fails. ``is_pushed`` is for what nobody asked for yet.
+        the disk fails. ``path`` is where upstream has it, for when it rots; ``is_pushed``
+        is for what nobody asked for yet.
         """
         self._policy.unpin_expired(self._clock.now())
         flags, now_s = PUSHED_FLAG if is_pushed else 0, int(self._clock.now())
-        new = NewRow(name, digest, title_key(title), 0, len(content), now_s, flags)
+        new = NewRow(name, digest, title_key(title), 0, len(content), now_s, flags, path)
         return await self._writing.put(new, content, is_pushed=is_pushed)
 
     def drop(self, names: Iterable[Digest]) -> int:
@@ -298,29 +293,25 @@ class Store:
         """Return the names of all blobs of ours."""
         return [record.key for record in self._policy]
 
-    async def check(self, name: Digest) -> Checked:
+    @property
+    def shelves(self) -> list[int]:
+        """The numbers of the shelves that are ours."""
+        return list(self._shelves)
+
+    def segments_on(self, shelf: int) -> list[Segment]:
+        """Return the segments of a shelf of ours, the oldest first."""
+        return self._checking.segments_on(shelf)
+
+    async def names_in(self, segment: Segment) -> list[Digest]:
+        """Return the names of the live blobs of a segment, in the order in which they lie."""
+        return await self._checking.names_in(segment)
+
+    async def check(self, name: Digest) -> Check:
         """Read a blob of ours from the disk, around memory if that can be, and verify it.
 
-        A damaged one is dropped.
+        A damaged one is dropped. It does not count as a use.
         """
-        found = self._index.find(name)
-        if found is None:
-            return Checked.GONE
-        segment, row = found.segment, found.row
-        place, digest = segment.table.place(row), segment.table.digest(row)
-        try:
-            is_right = await self._threads.read(
-                lambda: is_right_on_disk(segment.data_path, *place, digest)
-            )
-        except OSError as error:
-            self._faults.say("cache.unreadable", error)
-            is_right = False
-        if not segment.table.holds(row, name):
-            return Checked.GONE
-        if is_right:
-            return Checked.RIGHT
-        self._reading.damaged(name, digest, segment, row)
-        return Checked.DAMAGED
+        return await self._checking.check(name)
 
     async def _take_up(self, found: Sequence[Found]) -> None:
         """Take what an earlier run left into the policy, the oldest first, as it came."""

@@ -111,6 +111,10 @@ class StoreReading:
         log.warning("cache.damaged", name=name.hex(), digest=digest.hex())
         self._room.drop_bad(name, segment, row)
 
+    def forget(self, name: Digest) -> None:
+        """Drop a blob whose file is gone."""
+        self._room.forget(name)
+
     async def _map(self, name: Digest) -> None:
         """Map another worker's segment, if it is not, or if what we mapped is gone."""
         at = self._index.unmapped(name)
