@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from tests.stored_blobs import OnDisk, blobs_on_disk
 
 title = titles.some_title()
 BUNDLE = title.bundle_address
-OFTEN = {"scrub_bytes_per_s": ByteSize(1 << 40), "scrub_every": Seconds(0.05)}
+OFTEN: dict[str, Any] = {"scrub_bytes_per_s": ByteSize(1 << 40), "scrub_every": Seconds(0.05)}
 BLOBS = 5
 """Three slices, their list, a manifest."""
 
@@ -172,7 +173,7 @@ async def test_its_place_is_kept_and_what_is_no_place_is_begun_anew(
 
 
 async def test_it_ends_at_once_in_mid_pass(upstream: Upstream, tmp_path: Path) -> None:
-    slow = {"scrub_bytes_per_s": ByteSize(1), "scrub_every": Seconds(0.05)}
+    slow: dict[str, Any] = {"scrub_bytes_per_s": ByteSize(1), "scrub_every": Seconds(0.05)}
     async with running_edge(tmp_path, upstream.url, **slow) as edge:
         await filled(edge, tmp_path)
 
