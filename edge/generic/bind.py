@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from edge.generic.answer import Answer, from_error, own
 from edge.generic.client import Client, RequestRefused
-from edge.generic.proxy import Incoming, Proxy
+from edge.generic.incoming import Incoming
+from edge.generic.lookup import Lookup
+from edge.generic.proxy import Proxy
 from edge.generic.settings import GenericSettings
 from edge.generic.store import ResponseStore
 from edge.generic.upstream import READ_SIZE, Upstream
 from kit.clock import Clock
 from kit.errors import SettingsError
-from kit.http_semantics.cache_status import CacheStatus
 from kit.http_server import Overloaded
 from kit.service import Address, Binder
 from kit.sockets import advice
@@ -119,14 +120,21 @@ class GenericCache:
             self._metrics.connections.dec()
             del self._clients[client]
 
-    async def _answer(self, incoming: Incoming) -> Answer:
+    def _answer(self, incoming: Incoming) -> Answer | Coroutine[None, None, Answer]:
+        found = self._proxy.at_once(incoming)
+        if not isinstance(found, Answer):
+            return self._find(found, incoming)
+        self._metrics.requests.labels(found.result).inc()
+        return found
+
+    async def _find(self, found: Lookup | None, incoming: Incoming) -> Answer:
         if self._running >= self._settings.listen.requests_max:
             error = Overloaded(f"{self._running} requests are being served, the most there may be")
-            answer = from_error(error, 503, self._clock.now(), None, has_body=True)
+            answer = from_error(error, 503, self._clock.now(), has_body=True)
         else:
             self._running += 1
             try:
-                answer = await self._proxy.answer(incoming)
+                answer = await self._proxy.answer(found, incoming)
             finally:
                 self._running -= 1
         self._metrics.requests.labels(answer.result).inc()
@@ -135,9 +143,8 @@ class GenericCache:
     def _refuse(self, refused: RequestRefused) -> Answer:
         self._metrics.requests.labels("refused").inc()
         text: dict[str, object] = {"code": "bad-request", "status": refused.status}
-        said: CacheStatus | None = None
         now = self._clock.now()
-        return own(refused.status, text | {"detail": str(refused)}, now, said, has_body=True)
+        return own(refused.status, text | {"detail": str(refused)}, now, has_body=True)
 
 
 class _Metrics:

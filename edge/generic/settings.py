@@ -36,6 +36,8 @@ class GenericSettings(Group, frozen=True):
     stale_on_error_for: Seconds = Seconds(24 * 3600)
     """How stale a response may be that is sent because the upstream fails, unless it or the
     request says (`stale-if-error`) or it must not be (`must-revalidate` and the like)."""
+    tell_key: bool = False
+    """Let `Cache-Status` say under which key a response is stored (RFC 9211, section 2.7)."""
     client: ClientSettings = ClientSettings(stall_after=Seconds(60), connections_max=256)
     keep_upstream_for: Seconds = Seconds(60)
     """A connection to the upstream that is not used for so long is not used again."""

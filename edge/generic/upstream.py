@@ -107,6 +107,11 @@ class Reply:
         self._upload = upload
 
     @property
+    def upstream_status(self) -> int:
+        """What the upstream said."""
+        return self.head.status
+
+    @property
     def content_length(self) -> int | None:
         """What it says its content's size is; None if only its end will tell."""
         if "transfer-encoding" in self.head.fields:
@@ -188,7 +193,9 @@ class Upstream:
             try:
                 event = connection.http.next_event()
             except h11.RemoteProtocolError as error:
-                raise UpstreamBroken(f"{self.place.authority}: {error}") from error
+                ended = "closed the connection before its answer was complete"
+                said = ended if connection.reader.at_eof() else error
+                raise UpstreamBroken(f"{self.place.authority}: {said}") from error
             if event is not h11.NEED_DATA:
                 return event
             try:
