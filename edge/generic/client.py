@@ -129,8 +129,7 @@ class Client:
     async def _next(self, refuse: Callable[[RequestRefused], Answer]) -> Incoming | None:
         """Return the next request, None if there is none; one that is wrong is answered here."""
         try:
-            async with asyncio.timeout(self._settings.listen.close_idle_after):
-                event = await self._event()
+            event = await self._first_event()
             if not isinstance(event, h11.Request):
                 return None
             return self._incoming(event)
@@ -141,6 +140,24 @@ class Client:
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             await self._send(refuse(refused), closes=True)
         return None
+
+    async def _first_event(self) -> object:
+        """Return the head of the next request, which must be here soon once it has begun."""
+        listen = self._settings.listen
+        event = self._http.next_event()
+        if event is not h11.NEED_DATA:
+            return event
+        has_begun = bool(self._http.trailing_data[0])
+        within_s = listen.head_within if has_begun else listen.close_idle_after
+        async with asyncio.timeout(within_s) as limit:
+            while event is h11.NEED_DATA:
+                self._http.receive_data(await self._reader.read(READ_SIZE))
+                if not has_begun:
+                    has_begun = True
+                    limit.reschedule(asyncio.get_running_loop().time() + listen.head_within)
+                event = self._http.next_event()
+        self._early = 0
+        return event
 
     def _incoming(self, event: h11.Request) -> Incoming:
         fields = decoded(event)

@@ -23,6 +23,7 @@ from kit.http_semantics.messages import (
     ResponseHead,
     end_to_end,
 )
+from kit.tls import client_context
 
 READ_SIZE = 256 * 1024
 """Bytes taken at once: few calls for large contents, yet little memory for each request."""
@@ -152,7 +153,21 @@ class Upstream:
         self._clock = clock
         self._idle: list[_Connection] = []
         self._room = asyncio.Semaphore(settings.client.connections_max)
-        self._tls = ssl.create_default_context() if self.place.is_tls else None
+        self._tls: ssl.SSLContext | None = None
+
+    async def open(self) -> None:
+        """Read which authorities are believed, if the upstream speaks TLS.
+
+        Raises:
+            SettingsError: Their file holds no certificate.
+        """
+        if not self.place.is_tls:
+            return
+        ca_file = self._settings.client.ca_file
+        if ca_file is None:
+            self._tls = await asyncio.to_thread(ssl.create_default_context)
+        else:
+            self._tls = await asyncio.to_thread(client_context, ca_file)
 
     async def send(
         self, head: RequestHead, body: AsyncIterator[bytes] | None, interim: Interim
