@@ -160,6 +160,8 @@ class Client:
         return event
 
     def _incoming(self, event: h11.Request) -> Incoming:
+        if not event.http_version.startswith(b"1."):
+            raise RequestRefused(505, "HTTP/1.1 is spoken here")
         fields = decoded(event)
         if sum(len(n) + len(v) for n, v in fields) > self._settings.head_max_bytes:
             raise RequestRefused(431, "the head of the request is too large")
