@@ -43,6 +43,8 @@ MANIFEST_PART_SIZE_MAX = 64 << 10
 MANIFEST_PART_COUNT_MAX = 2
 """Root and first page, or a manifest delta."""
 RANGE_PART_SIZE_MAX = max(FIRST_REQUEST_SIZE, CHUNK_SIZE_MAX)
+RANGE_PART_COUNT_MAX = 2
+"""The first chunk, and what comes with it."""
 LEASE_SIZE_MAX = 2048
 REFUSAL_SIZE_MAX = 4096
 PATH_SIZE_MAX = 160
