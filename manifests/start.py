@@ -84,14 +84,14 @@ class Absent:
     span: Span
 
 
-class LeasePart(msgspec.Struct, frozen=True):
+class LeasePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The lease that the edge got for the player, as the entitlement service gave it."""
 
     lease: Annotated[str, Meta(min_length=1, max_length=1024)]
     expires_in_s: Annotated[float, Meta(gt=0, le=86_400)]
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The player gets no content, said as a problem document after parts were sent already."""
 
     status: Annotated[int, Meta(ge=400, le=599)]
