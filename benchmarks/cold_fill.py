@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.edge_peers import is_installed, running_caching_nginx
-from benchmarks.slow_link import SlowLink, running_slow_link
+from benchmarks.slow_link import Line, Link, laid
 from benchmarks.table import parser, show
 from chunks.chunk_id import digest_of
 from chunks.slices import SLICE_SIZE
@@ -32,7 +32,7 @@ from tests.titles import TITLE, PublishedTitle, some_title
 
 OBJECT_SIZE = 8 * SLICE_SIZE
 ROUND_TRIP_MS = 50.0
-BYTES_PER_S = 2e6
+LINE = Line(ROUND_TRIP_MS / 1000, 2e6, has_window=False, is_kept=True)
 CLIENTS = 20
 ROUNDS = 5
 DIRECT = "one connection to the origin"
@@ -103,15 +103,13 @@ class _Stage:
         self.lease = ""
 
     @contextmanager
-    def running(self) -> Iterator[tuple[SlowLink, dict[str, str]]]:
+    def running(self) -> Iterator[tuple[Link, dict[str, str]]]:
         """Start all; yield the link, and where each server is."""
         with ExitStack() as stack:
             origin = self._role(stack, "origin", [])
             port = urlsplit(origin.url).port
             assert port is not None
-            link = stack.enter_context(
-                running_slow_link(port, round_trip_ms=ROUND_TRIP_MS, bytes_per_s=BYTES_PER_S)
-            )
+            link = stack.enter_context(laid(LINE, port))
             far = f"http://127.0.0.1:{link.port}"
             servers = {DIRECT: far}
             upstream = f"edge.upstreams={far}"
@@ -153,7 +151,7 @@ class _Stage:
 
 
 async def _measure(
-    stage: _Stage, link: SlowLink, servers: dict[str, str]
+    stage: _Stage, link: Link, servers: dict[str, str]
 ) -> tuple[dict[str, list[Measured]], dict[str, list[Measured]]]:
     crowds: dict[str, list[Measured]] = defaultdict(list)
     singles: dict[str, list[Measured]] = defaultdict(list)
@@ -170,9 +168,9 @@ async def _measure(
 
 
 async def _round(
-    url: str, title: PublishedTitle, lease: str, link: SlowLink, *, count: int
+    url: str, title: PublishedTitle, lease: str, link: Link, *, count: int
 ) -> Measured:
-    link.carried_size()
+    link.passed()
     asking = (_ask(url, title, lease) for _ in range(count))
     arrivals = await asyncio.gather(*asking)
     last = Arrival(
@@ -180,7 +178,7 @@ async def _round(
         max(each.content_s for each in arrivals),
         max(each.done_s for each in arrivals),
     )
-    return Measured(last, link.carried_size() / OBJECT_SIZE)
+    return Measured(last, link.passed().answered_size / OBJECT_SIZE)
 
 
 async def _ask(url: str, title: PublishedTitle, lease: str) -> Arrival:
