@@ -169,8 +169,8 @@ def main() -> None:
     verdict = "met" if cost_us <= GATE_US else "MISSED"
     notes = [
         f"the cache holds {room:,} slices of 1 MiB; {REQUESTS:,} installs and updates",
-        f"{verdict}: CPU us per operation of a full cache, a hit or an admission that evicts, one in"
-        f" two: {cost_us:.2f}, at most {GATE_US:g}",
+        f"{verdict}: CPU us per operation of a full cache, a hit or an admission that evicts,"
+        f" one in two: {cost_us:.2f}, at most {GATE_US:g}",
         f"memory of one cached blob in index and policy: {_bytes_per_blob():.0f} bytes",
     ]
     show("eviction", "python -m benchmarks.eviction", rows, save=chosen.save, notes=notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -359,3 +360,17 @@ async def test_a_full_disk_is_no_error_to_a_client(upstream: Upstream, small_dis
 
         await eventually(is_noticed)
     assert upstream.asked[SLICE] == 2
+
+
+async def test_a_cache_deleted_under_a_running_edge_is_no_error_to_a_client(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    async with running_edge(tmp_path, upstream.url) as edge:
+        assert (await edge.ask(BUNDLE.path)).body == title.bundle
+        await is_written(edge, 4, tmp_path)
+        await asyncio.to_thread(shutil.rmtree, tmp_path / "segments")
+        for path, content in ((BUNDLE.path, title.bundle), OBJECTS["manifest"]):
+            assert (await edge.ask(path)).body == content
+        await is_written(edge, 1, tmp_path)  # it keeps on keeping
+    async with running_edge(tmp_path, upstream.url) as edge:
+        assert (await edge.ask(BUNDLE.path)).body == title.bundle
