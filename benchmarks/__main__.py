@@ -15,6 +15,9 @@ NAMES = [
     "install",
     "leases",
     "engines",
+    "cold_fill",
+    "cache_restart",
+    "eviction",
     "serving",
     "growth",
 ]
