@@ -184,7 +184,7 @@ class StoreMachine(RuleBasedStateMachine):
         if name not in self._owner(name):
             self._flipped.discard(name)
 
-    def _run(self, call):  # type: ignore[no-untyped-def]
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(call)
 
 
