@@ -14,6 +14,7 @@ NAMES = [
     "install",
     "leases",
     "engines",
+    "generic_cache",
     "serving",
     "growth",
 ]
