@@ -96,7 +96,7 @@ async def starting_edge(folder: Path, *settings: str) -> AsyncIterator[ServedEdg
         *[sys.executable, "-m", "playhead", *words, "serve", "edge"],
         stderr=asyncio.subprocess.PIPE,
     )
-    edge = ServedEdge(child, await asyncio.to_thread(_key_in, folder / "keys" / "leases.json"))
+    edge = ServedEdge(child, await asyncio.to_thread(key_in, folder / "keys" / "leases.json"))
     reading = asyncio.create_task(_read(child, edge.events))
     try:
         yield edge
@@ -117,7 +117,9 @@ async def running_served_edge(
         chosen.append("edge.listen.port=0")
     async with starting_edge(folder, *chosen, *settings) as edge:
         awaited = "workers.ready" if workers else "listening"
-        await edge.until(lambda: bool(edge.logged(awaited)) or edge.child.returncode is not None)
+        await edge.until(
+            lambda: bool(edge.logged(awaited)) or edge.child.returncode is not None, within_s=60
+        )
         assert edge.child.returncode is None, edge.events
         edge.url = edge.logged("listening")[0]["url"]
         yield edge
@@ -132,6 +134,6 @@ async def _read(child: asyncio.subprocess.Process, events: list[dict[str, Any]])
             events.append({"event": "text", "text": line.decode()})
 
 
-def _key_in(keys: Path) -> RingKey:
+def key_in(keys: Path) -> RingKey:
     """Return the key by which nodes with these keys let in; made, if there is none."""
     return KeyRingFile(keys, SystemClock()).signing()

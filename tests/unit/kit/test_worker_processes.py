@@ -77,7 +77,8 @@ async def test_what_says_anything_but_ready_is_not_waited_for(tmp_path: Path) ->
     with pytest.raises(WorkerFailed) as failed:
         await crew.running
     assert failed.value.exit_code == -signal.SIGKILL
-    assert not any(is_running(int(path.read_text())) for path in tmp_path.glob("pid-*"))
+    pids = [int(path.read_text() or 0) for path in tmp_path.glob("pid-*")]
+    assert not any(map(is_running, pids))
 
 
 async def test_all_are_asked_to_drain_and_their_exit_codes_make_ours(tmp_path: Path) -> None:
