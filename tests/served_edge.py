@@ -95,6 +95,8 @@ async def starting_edge(folder: Path, *settings: str) -> AsyncIterator[ServedEdg
     child = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "playhead", *words, "serve", "edge"],
         stderr=asyncio.subprocess.PIPE,
+        # The variables by which tests are told something are no settings of an edge.
+        env={name: value for name, value in os.environ.items() if "PLAYHEAD_" not in name},
     )
     edge = ServedEdge(child, await asyncio.to_thread(key_in, folder / "keys" / "leases.json"))
     reading = asyncio.create_task(_read(child, edge.events))

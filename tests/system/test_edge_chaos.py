@@ -138,10 +138,7 @@ class World:
         blobs = blobs_on_disk(self.folder / "edge")
         for blob in self.chance.sample(blobs, min(2, len(blobs))):
             if blob.path.exists():
-                blob.overwrite(self.chance.randbytes(8))
-                with blob.path.open("rb") as file:
-                    os.fsync(file.fileno())
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                blob.rot()
 
 
 async def test_whatever_breaks_no_client_gets_wrong_bytes_and_all_is_well_afterwards(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -131,11 +130,7 @@ async def test_a_segment_that_rots_under_a_running_edge_is_never_sent(
         assert await answer(session, edge, BUNDLE.path) == title.bundle
         await until_kept(tmp_path / "edge")
         for blob in blobs_on_disk(tmp_path / "edge")[::2]:
-            blob.overwrite(b"rotten")
-            with blob.path.open("rb") as file:
-                # What rots is the disk: what is in memory of it was read before.
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            blob.rot()
         for _ in range(3):
             waiting = [answer(session, edge, BUNDLE.path) for _ in range(4)]
             assert all(body == title.bundle for body in await asyncio.gather(*waiting))
