@@ -18,6 +18,7 @@ NAMES = [
     "cold_fill",
     "cache_restart",
     "eviction",
+    "generic_cache",
     "serving",
     "growth",
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from edge.store import Store
 from edge.store_checking import Checked
 from kit.clock import ManualClock
 from tests.stored_blobs import blobs_on_disk, bytes_taken
+
+T = TypeVar("T")
 
 T = TypeVar("T")
 
