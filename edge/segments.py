@@ -66,7 +66,7 @@ class Segment:
         at again.
         """
         offset, size = self.table.place(row)
-        content = bytearray(min(end, size) - start)
+        content = bytearray(max(0, min(end, size) - start))
         if content and not _read_nowait(file, content, offset + start):
             # To ask for it may have begun to bring it from the disk: it is verified again.
             self.verified[row] = False
