@@ -44,6 +44,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)  # for what is begun between two runs of it
         self._made = tempfile.TemporaryDirectory()
         self._folder = Path(self._made.name)
         self._clock = ManualClock(1000)
@@ -154,6 +155,7 @@ class StoreMachine(RuleBasedStateMachine):
         kept = sum(sizes[name] for store in self._stores for name in store.records())
         self._run(self._stack.aclose())
         assert bytes_taken(self._folder) <= kept
+        asyncio.set_event_loop(None)
         self._loop.close()
         self._made.cleanup()
 
