@@ -26,7 +26,7 @@ def write_path(file: Path, row: int, path: str) -> None:
     raw = path.encode()
     if not 0 < len(raw) <= PATH_SIZE_MAX:
         return
-    number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(number, _HEAD.pack(zlib.crc32(raw), len(raw)) + raw, row * RECORD_SIZE)
     finally:

@@ -83,7 +83,7 @@ class Shelf:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self._folder / "lock").open("ab")
+            self._lock = open(self._folder / "lock", "ab", opener=_private)  # noqa: SIM115 - kept
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return [found for number in self._numbers() if (found := self._take_up(number))]
         except BlockingIOError as error:
@@ -294,3 +294,8 @@ def _clear_gaps(path: Path, live: Rows) -> None:
         os.ftruncate(file, at)
     finally:
         os.close(file)
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that others of this machine could not even lock."""
+    return os.open(path, flags, 0o600)
