@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,7 @@ def answers(draw: st.DrawFn) -> list[Part]:
     names = draw(st.lists(digests, max_size=2, unique=True))
     manifests = [one(f"/t/{TITLE}/m/{name}") for name in names]
     bundle, cuts = draw(digests), sorted(draw(st.sets(st.integers(0, 999), max_size=3)))
-    spans = zip(cuts, cuts[1:], strict=False)
-    ranges = [one(f"/t/{TITLE}/b/{bundle}", span) for span in spans]
+    ranges = [one(f"/t/{TITLE}/b/{bundle}", span) for span in pairwise(cuts)]
     return [*draw(st.permutations(opening)), *manifests, *ranges]
 
 
@@ -99,9 +99,7 @@ def test_both_readers_read_the_golden_answer() -> None:
 
 
 @given(answers(), st.integers(1, 400))
-def test_both_readers_read_what_is_written_however_it_arrives(
-    parts: list[Part], size: int
-) -> None:
+def test_both_readers_read_what_is_written_however_it_arrives(parts: list[Part], size: int) -> None:
     data = encoded(parts)
     assert parts_by_ours(data, size) == parts
     assert read_answer(data, TITLE, LIVE) == list(map(as_read, parts))
