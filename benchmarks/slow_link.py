@@ -2,7 +2,8 @@
 
 Linux can do better, but not in every container: this is a proxy in a process of its own. What a
 connection may have under way starts at ten segments and doubles with each round trip, as TCP's does
-where nothing is lost; after a pause it starts anew. Opening a connection takes a round trip.
+where nothing is lost; after a pause it starts anew. Opening a connection takes a round trip, unless
+what is measured keeps its connections and shall not be charged for the first.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import contextlib
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
 FIRST_WINDOW = 10 * 1460
@@ -34,6 +35,8 @@ class Line:
     """Bytes a second, each way."""
     has_window: bool = True
     """Whether a connection starts slowly."""
+    is_kept: bool = False
+    """Whether its connections count as open before they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class Passed:
     """When the first connection was, by the monotonic clock of this machine."""
     sent_at: float
     """When a client first sent anything; infinite if none did."""
+    answered_size: int
+    """Bytes from the server."""
+
+
+_NOTHING = Passed(0, float("inf"), float("inf"), 0)
 
 
 @dataclass
@@ -86,7 +94,7 @@ class _Way:
             at, size = self.acks.popleft()
             await asyncio.sleep(max(0.0, at - loop.time()))
             self.under_way -= size
-            self.window = min(self.window + size, WINDOW_MAX)
+            self.window = min(self.window + size, max(self.window, WINDOW_MAX))
 
     def _arrive(self, piece: bytes) -> None:
         if not self.into.is_closing():
@@ -97,12 +105,14 @@ class _Proxy:
     def __init__(self, line: Line, port: int) -> None:
         self._line = line
         self._port = port
-        self.passed = Passed(0, float("inf"), float("inf"))
+        self.passed = _NOTHING
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection."""
         now, seen = time.monotonic(), self.passed
-        self.passed = Passed(seen.connections + 1, min(seen.opened_at, now), seen.sent_at)
+        self.passed = replace(
+            seen, connections=seen.connections + 1, opened_at=min(seen.opened_at, now)
+        )
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:
@@ -110,24 +120,35 @@ class _Proxy:
             return
         half_s = self._line.round_trip_s / 2
         # The client believes it has a connection a round trip before it could: add that here.
+        open_s = 0.0 if self._line.is_kept else self._line.round_trip_s
         up = _Way(self._line, half_s, far_writer)
         down = _Way(self._line, half_s, writer)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._carry(reader, up, open_s=self._line.round_trip_s))
-            tasks.create_task(self._carry(far_reader, down))
+            tasks.create_task(self._carry(reader, up, self._asked, open_s))
+            tasks.create_task(self._carry(far_reader, down, self._answered))
 
-    async def _carry(self, reader: asyncio.StreamReader, way: _Way, open_s: float = 0.0) -> None:
+    async def _carry(
+        self,
+        reader: asyncio.StreamReader,
+        way: _Way,
+        count: Callable[[int], None],
+        open_s: float = 0.0,
+    ) -> None:
         loop = asyncio.get_running_loop()
         open_at = loop.time() + open_s
         with contextlib.suppress(OSError):
             while piece := await reader.read(READ_SIZE):
-                if open_s:
-                    sent_at = min(self.passed.sent_at, time.monotonic())
-                    self.passed = Passed(self.passed.connections, self.passed.opened_at, sent_at)
-                    await asyncio.sleep(open_at - loop.time())
+                count(len(piece))
+                await asyncio.sleep(open_at - loop.time())
                 await way.send(piece, loop)
-        await asyncio.sleep(self._line.round_trip_s)
+        await asyncio.sleep(max(way.free_at - loop.time(), 0.0) + self._line.round_trip_s)
         way.into.close()
+
+    def _asked(self, _size: int) -> None:
+        self.passed = replace(self.passed, sent_at=min(self.passed.sent_at, time.monotonic()))
+
+    def _answered(self, size: int) -> None:
+        self.passed = replace(self.passed, answered_size=self.passed.answered_size + size)
 
 
 def _run(line: Line, port: int, told: Connection) -> None:
@@ -144,9 +165,9 @@ async def _serve(line: Line, port: int, told: Connection) -> None:
             over.set()
             return
         told.send(proxy.passed)
-        proxy.passed = Passed(0, float("inf"), float("inf"))
+        proxy.passed = _NOTHING
 
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, backlog=1024)
     told.send(server.sockets[0].getsockname()[1])
     loop.add_reader(told.fileno(), ask)
     await over.wait()
