@@ -32,9 +32,10 @@ AHEAD = 4
 """Slices of one response under way at a time: four in parallel hide a round trip of 50 ms at
 2 MB/s a connection; more would only take from other responses."""
 
-LAND_FIRST_S = 0.01
-"""What lands so soon after upstream answered is waited for before a head is sent: at 1 Gbit/s a
-slice takes 8 ms, and what turns out wrong is a 502 still and no answer cut short."""
+LAND_FIRST_S = 0.025
+"""What lands so soon after it seemed sure is waited for before a head is sent: where upstream is
+near, what turns out wrong is a 502 still and no answer cut short. At 1 Gbit/s a slice
+takes 8 ms."""
 
 MISSING_S = 2.0
 MISSING_COUNT_MAX = 4096
@@ -106,20 +107,23 @@ class Flight:
         landed = await asyncio.shield(self.future)
         return replace(landed, is_collapsed=self.is_collapsed)
 
-    async def is_coming(self) -> bool:
+    async def is_coming(self, *, is_sure: bool = False) -> bool:
         """Return once it landed or failed (False), or seems sure to land but takes a while (True).
 
-        Upstream may send other bytes yet than it should; nobody knows before the last of them.
+        It does once upstream has begun to send it, or at once if ``is_sure``: for who had another
+        part of the same thing from upstream just now. It may fail all the same.
         """
         if self.answered is None or self.future.done():
             return False
-        answered = asyncio.ensure_future(self.answered.wait())
-        either: list[asyncio.Future[Any]] = [self.future, answered]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            return not (await asyncio.wait([self.future], timeout=LAND_FIRST_S))[0]
-        finally:
-            answered.cancel()
+        if not is_sure:
+            answered = asyncio.ensure_future(self.answered.wait())
+            either: list[asyncio.Future[Any]] = [self.future, answered]
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                answered.cancel()
+        done, _ = await asyncio.wait([self.future], timeout=LAND_FIRST_S)
+        return not done
 
 
 class Blobs:

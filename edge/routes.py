@@ -23,7 +23,7 @@ from edge.crew import ALONE, Crew
 from edge.documents import DocumentAddress
 from edge.fast_lane import FastLane
 from edge.fill import Blob, Landed
-from edge.metrics import EdgeMetrics
+from edge.metrics import EdgeMetrics, Tier
 from edge.misses import ADDRESS, PLAYER, Misses
 from edge.node import Node
 from edge.passage import FROM_CLIENT, HERE, Passage, passage_of
@@ -118,6 +118,7 @@ class _Edge:
         self._metrics = node.metrics
         self._documents = node.documents
         self._blobs = node.blobs
+        self._upstreams = node.upstreams
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
@@ -213,14 +214,14 @@ class _Edge:
 
     async def _slice(self, request: web.Request, address: SliceAddress) -> web.StreamResponse:
         status = CacheStatus(self._metrics)
-        slices = await self._slice_list(address.bundle, status)
+        slices, is_new = await self._slice_list(address.bundle, status)
         if address.index >= len(slices.digests):
             raise NotFound(f"{address.path}: the bundle has {len(slices.digests)} slices")
         blob = slice_blob(address, slices)
 
         async def pieces(start: int, end: int) -> Pieces:
             flight = self._blobs.begin(blob)
-            if await flight.is_coming():
+            if await flight.is_coming(is_sure=is_new and not self._upstreams.are_all_avoided):
                 status.note_coming(flight)
                 yield b""
             landed = await flight.landed()
@@ -233,16 +234,17 @@ class _Edge:
 
     async def _bundle(self, request: web.Request, address: BundleAddress) -> web.StreamResponse:
         status = CacheStatus(self._metrics)
-        slices = await self._slice_list(address, status)
+        slices, is_new = await self._slice_list(address, status)
 
         async def pieces(start: int, end: int) -> Pieces:
             first, after_last = start // SLICE_SIZE, -(-end // SLICE_SIZE)
             blobs = [slice_blob(address.slice(i), slices) for i in range(first, after_last)]
             missing_count = sum(not self._blobs.has(blob.name) for blob in blobs)
-            at = first * SLICE_SIZE
+            at = begin = first * SLICE_SIZE
+            is_sure = is_new and not self._upstreams.are_all_avoided
             async with aclosing(self._blobs.in_order(blobs)) as arriving:
                 async for flight in arriving:
-                    if at == first * SLICE_SIZE and await flight.is_coming():
+                    if at == begin and await flight.is_coming(is_sure=is_sure):
                         status.note_coming(flight, missing_count=missing_count, count=len(blobs))
                         yield b""
                     landed = await flight.landed()
@@ -253,10 +255,13 @@ class _Edge:
         size, digest = slices.bundle_size, address.bundle_id.hex()
         return await answer(request, _representation(address, digest, size, status.headers), pieces)
 
-    async def _slice_list(self, bundle: BundleAddress, status: CacheStatus) -> SliceList:
+    async def _slice_list(
+        self, bundle: BundleAddress, status: CacheStatus
+    ) -> tuple[SliceList, bool]:
+        """Return the slice list of a bundle, and whether upstream gave it just now."""
         landed = await self._blobs.begin(slice_list_blob(bundle.slice_list)).landed()
         status.note(landed)
-        return parse_slice_list(landed.content, bundle.bundle_id)
+        return parse_slice_list(landed.content, bundle.bundle_id), landed.tier is Tier.FILL
 
     def _counted(self, landed: Landed, start: int, end: int) -> memoryview:
         """Return the bytes ``[start, end)`` of a blob, counted as served."""

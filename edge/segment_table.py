@@ -192,6 +192,12 @@ class SegmentTable:
         """Return a copy of all rows."""
         return np.frombuffer(self._memory, ROW, self.rows_max, HEADER_SIZE).copy()
 
+    def used_rows(self) -> Rows:
+        """Return a copy of all rows up to the last that is not empty."""
+        rows = np.frombuffer(self._memory, ROW, self.rows_max, HEADER_SIZE)
+        used = rows["state"].nonzero()[0]
+        return rows[: int(used[-1]) + 1 if len(used) else 0].copy()
+
     def row(self, row: int) -> np.void:
         """Return a copy of one row."""
         copied = np.frombuffer(self._memory[_at(row) : _at(row + 1)], ROW)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from edge.segment_paths import write_path
-from edge.segment_table import EMPTY, LIVE, NewRow, Rows, SegmentTable
+from edge.segment_table import LIVE, NewRow, Rows, SegmentTable
 from edge.segments import (
     Segment,
     data_path,
@@ -29,7 +29,7 @@ from edge.segments import (
 )
 from kit.buffers import Buffer
 from kit.errors import FormatError, SettingsError
-from kit.file_holes import HOLE_SIZE, punch_hole, size_taken
+from kit.file_holes import HOLE_SIZE, Punch, punch_hole, size_taken
 from kit.telemetry import get_logger
 
 log = get_logger("edge.store")
@@ -64,7 +64,11 @@ class _Held:
 class Shelf:
     """A folder of segments. Open it before use."""
 
-    def __init__(self, folder: Path, number: int, *, segment_size: int) -> None:
+    def __init__(
+        self, folder: Path, number: int, *, segment_size: int, punch: Punch = punch_hole
+    ) -> None:
+        """Have the segments in ``folder``; ``punch`` gives parts of a file back, where it can."""
+        self._punch_hole = punch
         self._folder = folder
         self._number = number
         self._segment_size = segment_size
@@ -177,9 +181,8 @@ class Shelf:
             log.warning("cache.segment_dropped", reason=str(error))
             self._delete(number)
             return None
-        rows = segment.table.rows()
-        used = rows["state"] != EMPTY
-        next_row = int(used.nonzero()[0][-1]) + 1 if used.any() else 0
+        rows = segment.table.used_rows()
+        next_row = len(rows)
         numbers = _sound_rows(rows, self._number, segment.data_path.stat().st_size)
         if not numbers:
             self._delete(number)
@@ -189,7 +192,7 @@ class Shelf:
         held = _Held(segment, len(numbers), next_row, size_on_disk(end))
         self._held[number] = held
         self._current = held  # the youngest is last
-        _clear_gaps(segment.data_path, live)
+        _clear_gaps(segment.data_path, live, self._punch_hole)
         return Found(segment, numbers, live)
 
     def _room_for_one(self, born: int) -> _Held:
@@ -250,7 +253,7 @@ class Shelf:
             offset, size = held.segment.table.place(row)
             end = offset + size_on_disk(size)
             try:
-                is_freed = punch_hole(self._writer(held), offset, end)
+                is_freed = self._punch_hole(self._writer(held), offset, end)
             except OSError:
                 is_freed = False
             if not is_freed:
@@ -278,7 +281,7 @@ def _sound_rows(rows: Rows, shelf: int, data_size: int) -> list[int]:
     return numbers
 
 
-def _clear_gaps(path: Path, live: Rows) -> None:
+def _clear_gaps(path: Path, live: Rows, punch: Punch) -> None:
     """Free what no live row has: a run that was killed may not have come to that."""
     ordered = live[live["offset"].argsort()]
     taken = sum(map(size_on_disk, ordered["size"].tolist()))
@@ -288,7 +291,7 @@ def _clear_gaps(path: Path, live: Rows) -> None:
             return
         at = 0
         for offset, size in zip(ordered["offset"].tolist(), ordered["size"].tolist(), strict=True):
-            if offset > at and not punch_hole(file, at, offset):
+            if offset > at and not punch(file, at, offset):
                 return
             at = offset + size_on_disk(size)
         os.ftruncate(file, at)

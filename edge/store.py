@@ -49,6 +49,7 @@ from edge.store_writing import StoreWriting
 from edge.stored import Stored, stored_at, stored_of, title_key
 from kit.buffers import Buffer
 from kit.clock import Clock
+from kit.file_holes import Punch, punch_hole
 from kit.telemetry import get_logger
 from manifests.names import TitleId
 
@@ -101,10 +102,12 @@ class Store:
         worker: int = 0,
         workers: int = 1,
         departed: Departed = lambda _names, _reason: None,
+        punch: Punch = punch_hole,
     ) -> None:
         """Be ``worker`` (from 0) of ``workers``; all of them together keep ``max_bytes``.
 
-        ``departed`` is told what goes, or is not kept, and why.
+        ``departed`` is told what goes, or is not kept, and why; ``punch`` gives room back where
+        the file system can.
         """
         self._folder = folder
         self._is_first = worker == 0
@@ -113,7 +116,9 @@ class Store:
         size_max = max_bytes if workers == 1 else shelf_size * len(owned)
         segment_size = segment_size_for(shelf_size)
         self._shelves = {
-            number: Shelf(shelf_folder(folder, number), number, segment_size=segment_size)
+            number: Shelf(
+                shelf_folder(folder, number), number, segment_size=segment_size, punch=punch
+            )
             for number in owned
         }
         index = self._index = StoreIndex(owned, size_max)

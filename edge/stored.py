@@ -38,14 +38,14 @@ def stored_of(segments: Iterable[Segment], key: int) -> list[Stored]:
     """Return all live blobs in ``segments`` of the title of this key. Reads every row."""
     found: list[Stored] = []
     for segment in segments:
-        rows = segment.table.rows()
+        rows = segment.table.used_rows()
         found += map(_stored, rows[(rows["state"] == LIVE) & (rows["title"] == key)])
     return found
 
 
 def names_in(segment: Segment) -> list[Digest]:
     """Return the names of all live blobs in ``segment``, in the order in which they lie."""
-    rows = segment.table.rows()
+    rows = segment.table.used_rows()
     live = rows[rows["state"] == LIVE]
     return [Digest(name.tobytes()) for name in live["name"][live["offset"].argsort()]]
 

@@ -6,6 +6,10 @@ import ctypes
 import errno
 import os
 import sys
+from collections.abc import Callable
+
+Punch = Callable[[int, int, int], bool]
+"""Frees bytes of an open file, from and to, and tells whether the file system can do that."""
 
 HOLE_SIZE = 4096
 """Holes begin and end at multiples of this: a block of every file system of note."""

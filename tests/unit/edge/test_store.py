@@ -20,6 +20,8 @@ from edge.store import Store
 from edge.store_checking import Checked
 from kit.clock import ManualClock
 from kit.errors import FormatError, SettingsError
+from kit.file_holes import Punch, punch_hole
+from kit.units import MIB
 from manifests.names import TitleId
 from tests.page_cache import can_tell
 from tests.polling import eventually
@@ -35,7 +37,14 @@ TITLE = TitleId("a-title")
 class Opened:
     """A store and what it counts."""
 
-    def __init__(self, folder: Path, max_bytes: int, worker: int, workers: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        worker: int,
+        workers: int,
+        punch: Punch = punch_hole,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.folder = folder
         self.clock = ManualClock(1000)
@@ -47,6 +56,7 @@ class Opened:
             clock=self.clock,
             worker=worker,
             workers=workers,
+            punch=punch,
         )
 
     async def keep(self, content: bytes, title: TitleId | None = None) -> Digest:
@@ -104,6 +114,33 @@ async def test_the_budget_holds_on_disk(tmp_path: Path) -> None:
             assert it.metric("cached_bytes") <= 200 * KIB
             assert bytes_taken(tmp_path) <= 200 * KIB
         assert it.metric("evictions_total", reason="room") > 0
+
+
+def no_holes(file: int, start: int, end: int) -> bool:
+    """Answer as file systems do that know no holes."""
+    assert start < end
+    return False
+
+
+async def test_the_budget_holds_where_no_holes_can_be_made(tmp_path: Path) -> None:
+    size_max = 4 * MIB
+    it = Opened(tmp_path, size_max, 0, 1, no_holes)
+    async with it.store.open():
+        kept: dict[Digest, int] = {}
+        for seed in range(300):
+            kept[await it.keep(blob(seed, 64 * KIB))] = seed
+            # That there are no holes is known once the first was refused: one blob too late.
+            assert bytes_taken(tmp_path) <= size_max + 64 * KIB
+        found = [digest for digest in kept if digest in it.store]
+        assert len(found) * 64 * KIB >= size_max // 4  # whole segments went, not the cache
+        for digest in found:
+            assert await it.get(digest) == blob(kept[digest], 64 * KIB)
+    again = Opened(tmp_path, size_max, 0, 1, no_holes)
+    async with again.store.open():
+        assert all([await again.get(digest) is not None for digest in found])
+        for seed in range(300, 400):
+            await again.keep(blob(seed, 64 * KIB))
+        assert bytes_taken(tmp_path) <= size_max
 
 
 async def test_a_restart_finds_what_was_kept(tmp_path: Path) -> None:
@@ -198,6 +235,17 @@ async def test_a_cache_deleted_while_it_runs_is_begun_anew(tmp_path: Path) -> No
             await it.keep(blob(seed))
         assert await it.get(kept) in {None, blob(1)}
         assert len(blobs_on_disk(tmp_path)) > 0
+
+
+async def test_a_check_of_a_deleted_file_forgets_the_blob_and_blames_no_disk(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as it:
+        digest = await it.keep(blob(1))
+        it.on_disk(digest).path.unlink()
+        assert (await it.store.check(digest)).found is Checked.GONE
+        assert digest not in it.store
+        assert it.metric("verify_failures_total", where="disk") == 0
 
 
 async def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:
