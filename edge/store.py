@@ -35,7 +35,7 @@ from edge.old_caches import remove_old_caches
 from edge.records import Record, invalidate, records_of
 from edge.segment_files import OpenFile, SegmentFiles
 from edge.segment_reads import is_right_on_disk, open_to_read, open_verified, read_verified
-from edge.segment_spans import SegmentSpan
+from edge.segment_spans import InMemory, SegmentSpan
 from edge.segment_table import BAD, NewRow
 from edge.segment_table import PUSHED as PUSHED_FLAG
 from edge.segment_table import SUPERSEDED as SUPERSEDED_FLAG
@@ -150,7 +150,7 @@ class Store:
         self._adopted: OrderedDict[Digest, Located] = OrderedDict()
         self._files = SegmentFiles(FILES_MAX)
         self._page_cache = PageCache()
-        self._seen: set[tuple[int, int, int]] = set()
+        self._seen: dict[Located, InMemory] = {}
         self._seen_until = float("-inf")
         self._clock = clock
         self._rest_until = float("-inf")
@@ -213,7 +213,7 @@ class Store:
         file = self._files.get(segment)
         if file is None or not segment.table.is_live(row):
             return None
-        content = segment.read_cached(file.number, row, start, end)
+        content = segment.read_cached(file.number, self._page_cache, row, start, end)
         if content is not None:
             segment.table.bump(row)
         return content
@@ -224,20 +224,20 @@ class Store:
         None also where the system cannot tell that all of it is in memory: to send what is not
         would hold up everybody. Whoever gets one closes it.
         """
-        segment = self._segments.get((at.shelf, at.segment))
-        row = at.row
-        if segment is None or row >= len(segment.verified) or not segment.verified[row]:
-            return None
-        file = self._files.get(segment)
-        if file is None or not segment.table.is_live(row):
-            return None
-        offset, size = segment.table.place(row)
-        begin, end = offset + start, offset + min(end, size)
-        if begin >= end or not self._is_in_memory(at, file, offset, size):
-            return None
-        segment.table.bump(row)
-        file.users += 1
-        return SegmentSpan(file.number, begin, end, segment, row, file, self._files.release)
+        now = self._clock.monotonic()
+        if now >= self._seen_until:
+            self._seen.clear()
+            self._seen_until = now + SEEN_FOR_S
+        seen = self._seen.get(at)
+        if seen is None:
+            seen = self._look(at)
+            if seen is None:
+                return None
+            self._seen[at] = seen
+        span = seen.span(start, end)
+        if span is None:
+            del self._seen[at]
+        return span
 
     def adopt(self, name: Digest, at: Located) -> None:
         """Learn where another worker has a blob. What turns out not to be so is forgotten."""
@@ -601,19 +601,19 @@ class Store:
             self._silent_until = now + SAY_EVERY_S
             log.warning(event, error=str(error), silent_for_s=SAY_EVERY_S)
 
-    def _is_in_memory(self, at: Located, file: OpenFile, offset: int, size: int) -> bool:
-        """Tell whether all of a blob is in memory, or was a moment ago."""
-        now = self._clock.monotonic()
-        if now >= self._seen_until:
-            self._seen.clear()
-            self._seen_until = now + SEEN_FOR_S
-        place = at.shelf, at.segment, at.row
-        if place in self._seen:
-            return True
-        if not self._page_cache.holds(file.number, offset, size):
-            return False
-        self._seen.add(place)
-        return True
+    def _look(self, at: Located) -> InMemory | None:
+        """Return a verified blob if all of it is known to be in memory."""
+        segment = self._segments.get((at.shelf, at.segment))
+        row = at.row
+        if segment is None or row >= len(segment.verified) or not segment.verified[row]:
+            return None
+        file = self._files.get(segment)
+        if file is None or not segment.table.is_live(row):
+            return None
+        offset, size = segment.table.place(row)
+        if not size or not self._page_cache.holds(file.number, offset, size):
+            return None
+        return InMemory(file, segment, row, offset, size, self._files.release)
 
     def _is_ours(self, segment: Segment) -> bool:
         return segment.shelf in self._shelves

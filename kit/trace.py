@@ -47,7 +47,8 @@ def answer_header(traceparent: str | None) -> str:
     """Return the header of :func:`follow`, for whoever needs nothing else of it."""
     if traceparent:
         return follow(traceparent).header
-    return f"00-{_ids.take(16)}-{_ids.take(8)}-00"
+    fresh = _ids.take(24)
+    return f"00-{fresh[:32]}-{fresh[32:]}-00"
 
 
 class _Ids:
