@@ -20,10 +20,10 @@ from edge.fill import Blobs, Landed
 from edge.metrics import EdgeMetrics, FirstByte, Tier
 from edge.targets import Target, Targets
 from kit import trace
-from kit.buffers import BYTES, Buffer
+from kit.buffers import BYTES, Buffer, Scratch
 from kit.clock import Clock
 from kit.errors import Denied
-from kit.http_head import Head
+from kit.http_head import END, Head
 from kit.http_semantics import (
     Full,
     Partial,
@@ -84,6 +84,7 @@ class FastLane(Generic[L]):
         self._at_hand = at_hand
         self._targets = Targets(at_hand)
         self._plans: dict[tuple[bytes, bytes | None], Plan[L]] = {}
+        self._scratch = Scratch(PIECE_SIZE)
         self._blobs = blobs
         self._guard = guard
         self._clock = clock
@@ -186,15 +187,15 @@ class FastLane(Generic[L]):
             self._dated_s = now_s
             date = formatdate(now_s, usegmt=True)
             self._signed = _HIT + f"Server: {SERVER}\r\nDate: {date}\r\ntraceparent: ".encode()
-        parent = headers.get(b"traceparent")
-        here = trace.answer_header(None if parent is None else parent.decode("ascii"))
-        return b"%b%b%b\r\n\r\n" % (plan.said, self._signed, here.encode())
+        here = trace.answer_header(headers.get(b"traceparent"))
+        return plan.said + self._signed + here + END
 
     def piece_now(self, at: L, start: int, end: int, *, by_file: bool) -> Piece | None:
         """Return bytes of a blob if they are in memory, counted as served."""
         piece: Piece | None = self._at_hand.span_now(at, start, end) if by_file else None
         if piece is None:
-            piece = self._at_hand.read_now(at, start, min(end, start + PIECE_SIZE))
+            end = min(end, start + PIECE_SIZE)
+            piece = self._at_hand.read_now(at, start, end, self._scratch.room)
             if piece is None:
                 return None
             end = start + len(piece)

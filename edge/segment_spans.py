@@ -27,8 +27,7 @@ class InMemory:
         It counts as a use. Whoever gets a span closes it.
         """
         segment, row, file = self.segment, self.row, self.file
-        if end > self.size:
-            end = self.size
+        end = min(end, self.size)
         if start >= end or not file.is_kept or not segment.verified[row]:
             return None
         if not segment.table.use(row):

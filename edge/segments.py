@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from edge.segment_table import SegmentTable
-from kit.buffers import Buffer
+from kit.buffers import B, Buffer, Room
 from kit.file_holes import HOLE_SIZE
 from kit.page_cache import PageCache
 from kit.units import GIB, KIB, MIB
@@ -60,16 +60,16 @@ class Segment:
         """
         return cls(folder, shelf, number, SegmentTable.open(table_path(folder, number)))
 
-    def read_cached(
-        self, file: int, page_cache: PageCache, row: int, start: int, end: int
-    ) -> bytearray | None:
+    def read_cached(  # noqa: PLR0917 - a span of a row, whence, and where to
+        self, file: int, page_cache: PageCache, row: int, start: int, end: int, room: Room[B]
+    ) -> B | None:
         """Return the bytes ``[start, end)`` of a blob if all are in memory. Never waits for a disk.
 
         Whoever calls has seen that the row is live; it may have been dropped since, and is looked
         at again.
         """
         offset, size = self.table.place(row)
-        content = bytearray(min(end, size) - start)
+        content = room(min(end, size) - start)
         if content and not _read_nowait(file, page_cache, content, offset + start):
             return None
         return content if self.table.is_live(row) else None
@@ -96,7 +96,9 @@ def write_all(file: int, content: Buffer, offset: int) -> None:
         at += os.pwrite(file, view[at:], offset + at)
 
 
-def _read_nowait(file: int, page_cache: PageCache, into: bytearray, offset: int) -> bool:
+def _read_nowait(
+    file: int, page_cache: PageCache, into: bytearray | memoryview, offset: int
+) -> bool:
     try:
         return os.preadv(file, [into], offset, _NOWAIT) == len(into)
     except OSError as error:

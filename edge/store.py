@@ -33,7 +33,7 @@ from edge.located import SHELVES, Located, shelf_of, shelves_of
 from edge.metrics import EdgeMetrics
 from edge.old_caches import remove_old_caches
 from edge.records import Record, invalidate, records_of
-from edge.segment_files import OpenFile, SegmentFiles
+from edge.segment_files import SegmentFiles
 from edge.segment_reads import is_right_on_disk, open_to_read, open_verified, read_verified
 from edge.segment_spans import InMemory, SegmentSpan
 from edge.segment_table import BAD, NewRow
@@ -42,7 +42,7 @@ from edge.segment_table import SUPERSEDED as SUPERSEDED_FLAG
 from edge.segments import Segment, segment_size_for, size_on_disk
 from edge.shelf import Found, Shelf
 from edge.stored import Stored, stored_at, stored_of, title_key
-from kit.buffers import Buffer
+from kit.buffers import B, Buffer, Room
 from kit.clock import Clock
 from kit.concurrency import to_its_end
 from kit.errors import FormatError
@@ -206,6 +206,10 @@ class Store:
         None if they are not there, or not known to be right: :meth:`get` reads and verifies.
         Never waits for a disk. It counts as a use.
         """
+        return self.read_into(at, start, end, bytearray)
+
+    def read_into(self, at: Located, start: int, end: int, room: Room[B]) -> B | None:
+        """Return the same as :meth:`read_now`, put where ``room`` says."""
         segment = self._segments.get((at.shelf, at.segment))
         row = at.row
         if segment is None or row >= len(segment.verified) or not segment.verified[row]:
@@ -213,7 +217,7 @@ class Store:
         file = self._files.get(segment)
         if file is None or not segment.table.is_live(row):
             return None
-        content = segment.read_cached(file.number, self._page_cache, row, start, end)
+        content = segment.read_cached(file.number, self._page_cache, row, start, end, room)
         if content is not None:
             segment.table.bump(row)
         return content
@@ -260,7 +264,8 @@ class Store:
             log.warning("cache.damaged", name=name.hex(), digest=digest.hex())
             self._drop_bad(name, segment, row)
             return None
-        content = self.read_now(Located(segment.shelf, segment.number, row, size), 0, size)
+        at = Located(segment.shelf, segment.number, row, size)
+        content = self.read_now(at, 0, size)
         if content is not None:
             return content
         return await self._get_from_disk(name, digest, segment, row)
