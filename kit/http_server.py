@@ -68,6 +68,7 @@ class ServerState:
 
     def __post_init__(self) -> None:
         self.idle.set()
+        self.metrics.running.set_function(lambda: self.running)
 
     def enter(self) -> None:
         """Count a request in.
@@ -78,13 +79,11 @@ class ServerState:
         if self.running >= self.settings.requests_max:
             raise Overloaded(f"{self.running} requests are being served, the most there may be")
         self.running += 1
-        self.metrics.running.inc()
         self.idle.clear()
 
     def leave(self) -> None:
         """Count a request out."""
         self.running -= 1
-        self.metrics.running.dec()
         if not self.running:
             self.idle.set()
 
