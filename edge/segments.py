@@ -72,6 +72,8 @@ class Segment:
         offset, size = self.table.place(row)
         content = room(min(end, size) - start)
         if content and not _read_nowait(file, page_cache, content, offset + start):
+            # To ask for it may have begun to bring it from the disk: it is verified again.
+            self.verified[row] = False
             return None
         return content if self.table.is_live(row) else None
 
