@@ -161,6 +161,16 @@ class SegmentTable:
         if uses < USES_MAX:
             self._memory[at] = uses + 1
 
+    def use(self, row: int) -> bool:
+        """Count a use of a row there is, if its blob may be used; return whether it may."""
+        at, memory = HEADER_SIZE + row * ROW_SIZE, self._memory
+        if memory[at + _STATE_AT] != LIVE:
+            return False
+        uses = memory[at + _USES_AT]
+        if uses < USES_MAX:
+            memory[at + _USES_AT] = uses + 1
+        return True
+
     def set_state(self, row: int, state: int) -> None:
         """Make a row live, dropped or bad."""
         self._memory[_at(row) + _STATE_AT] = state

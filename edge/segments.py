@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from edge.segment_table import SegmentTable
-from kit.buffers import Buffer
+from kit.buffers import B, Buffer, Room
 from kit.file_holes import HOLE_SIZE
+from kit.page_cache import PageCache
 from kit.units import GIB, KIB, MIB
 
 SEGMENT_SIZE_MAX = GIB
@@ -59,15 +61,17 @@ class Segment:
         """
         return cls(folder, shelf, number, SegmentTable.open(table_path(folder, number)))
 
-    def read_cached(self, file: int, row: int, start: int, end: int) -> bytearray | None:
+    def read_cached(  # noqa: PLR0917 - a span of a row, whence, and where to
+        self, file: int, page_cache: PageCache, row: int, start: int, end: int, room: Room[B]
+    ) -> B | None:
         """Return the bytes ``[start, end)`` of a blob if all are in memory. Never waits for a disk.
 
         Whoever calls has seen that the row is live; it may have been dropped since, and is looked
         at again.
         """
         offset, size = self.table.place(row)
-        content = bytearray(min(end, size) - start)
-        if content and not _read_nowait(file, content, offset + start):
+        content = room(min(end, size) - start)
+        if content and not _read_nowait(file, page_cache, content, offset + start):
             # To ask for it may have begun to bring it from the disk: it is verified again.
             self.verified[row] = False
             return None
@@ -105,11 +109,19 @@ def write_all(file: int, content: Buffer, offset: int) -> None:
         at += os.pwrite(file, view[at:], offset + at)
 
 
-def _read_nowait(file: int, into: bytearray, offset: int) -> bool:
+def _read_nowait(
+    file: int, page_cache: PageCache, into: bytearray | memoryview, offset: int
+) -> bool:
     try:
         return os.preadv(file, [into], offset, _NOWAIT) == len(into)
-    except OSError:  # not in memory; or this file system cannot tell, or the disk fails: a
-        return False  # thread will see
+    except OSError as error:
+        # tmpfs knows no such reads, but can be asked; all else is for a thread to see.
+        if error.errno != errno.EOPNOTSUPP or not page_cache.holds(file, offset, len(into)):
+            return False
+    try:
+        return os.preadv(file, [into], offset) == len(into)
+    except OSError:
+        return False
 
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)

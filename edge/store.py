@@ -47,7 +47,7 @@ from edge.store_room import StoreRoom
 from edge.store_threads import StoreThreads
 from edge.store_writing import StoreWriting
 from edge.stored import Stored, stored_at, stored_of, title_key
-from kit.buffers import Buffer
+from kit.buffers import B, Buffer, Room
 from kit.clock import Clock
 from kit.file_holes import Punch, punch_hole
 from kit.telemetry import get_logger
@@ -191,7 +191,11 @@ class Store:
         None if they are not there, or not known to be right: :meth:`get` reads and verifies.
         Never waits for a disk. It counts as a use.
         """
-        return self._reading.read_now(at, start, end)
+        return self.read_into(at, start, end, bytearray)
+
+    def read_into(self, at: Located, start: int, end: int, room: Room[B]) -> B | None:
+        """Return the same as :meth:`read_now`, put where ``room`` says."""
+        return self._reading.read_into(at, start, end, room)
 
     def span_now(self, at: Located, start: int, end: int) -> SegmentSpan | None:
         """Return the bytes ``[start, end)`` as :meth:`read_now`, but as a span of a file.

@@ -12,14 +12,14 @@ from pathlib import Path
 from chunks.chunk_id import Digest
 from edge.disk_faults import DiskFaults
 from edge.located import Located
-from edge.segment_files import OpenFile, SegmentFiles
+from edge.segment_files import SegmentFiles
 from edge.segment_reads import open_verified, read_verified
-from edge.segment_spans import SegmentSpan
+from edge.segment_spans import InMemory, SegmentSpan
 from edge.segments import Segment, shelf_folder
 from edge.store_index import StoreIndex
 from edge.store_room import StoreRoom
 from edge.store_threads import StoreThreads
-from kit.buffers import Buffer
+from kit.buffers import B, Buffer, Room
 from kit.clock import Clock
 from kit.concurrency import to_its_end
 from kit.errors import FormatError
@@ -55,13 +55,13 @@ class StoreReading:
         self._faults = faults
         self._clock = clock
         self._page_cache = PageCache()
-        self._seen: set[tuple[int, int, int]] = set()
+        self._seen: dict[Located, InMemory] = {}
         self._seen_until = float("-inf")
         self.running = 0
         """Reads that wait for the disk."""
 
-    def read_now(self, at: Located, start: int, end: int) -> bytearray | None:
-        """See :meth:`edge.store.Store.read_now`."""
+    def read_into(self, at: Located, start: int, end: int, room: Room[B]) -> B | None:
+        """See :meth:`edge.store.Store.read_into`."""
         segment = self._index.segment_of(at)
         row = at.row
         if segment is None or row >= len(segment.verified) or not segment.verified[row]:
@@ -69,27 +69,27 @@ class StoreReading:
         file = self._files.get(segment)
         if file is None or not segment.table.is_live(row):
             return None
-        content = segment.read_cached(file.number, row, start, end)
+        content = segment.read_cached(file.number, self._page_cache, row, start, end, room)
         if content is not None:
             segment.table.bump(row)
         return content
 
     def span_now(self, at: Located, start: int, end: int) -> SegmentSpan | None:
         """See :meth:`edge.store.Store.span_now`."""
-        segment = self._index.segment_of(at)
-        row = at.row
-        if segment is None or row >= len(segment.verified) or not segment.verified[row]:
-            return None
-        file = self._files.get(segment)
-        if file is None or not segment.table.is_live(row):
-            return None
-        offset, size = segment.table.place(row)
-        begin, end = offset + start, offset + min(end, size)
-        if begin >= end or not self._is_in_memory(at, file, offset, size):
-            return None
-        segment.table.bump(row)
-        file.users += 1
-        return SegmentSpan(file.number, begin, end, segment, row, file, self._files.release)
+        now = self._clock.monotonic()
+        if now >= self._seen_until:
+            self._seen.clear()
+            self._seen_until = now + SEEN_FOR_S
+        seen = self._seen.get(at)
+        if seen is None:
+            seen = self._look(at)
+            if seen is None:
+                return None
+            self._seen[at] = seen
+        span = seen.span(start, end)
+        if span is None:
+            del self._seen[at]
+        return span
 
     async def get(self, name: Digest, digest: Digest) -> Buffer | None:
         """See :meth:`edge.store.Store.get`."""
@@ -101,7 +101,7 @@ class StoreReading:
         if segment.table.digest(row) != digest:
             self.damaged(name, digest, segment, row)
             return None
-        content = self.read_now(place.located, 0, place.size)
+        content = self.read_into(place.located, 0, place.size, bytearray)
         if content is not None:
             return content
         return await self._get_from_disk(name, digest, segment, row)
@@ -164,16 +164,16 @@ class StoreReading:
         finally:
             self._files.release(file)
 
-    def _is_in_memory(self, at: Located, file: OpenFile, offset: int, size: int) -> bool:
-        """Tell whether all of a blob is in memory, or was a moment ago."""
-        now = self._clock.monotonic()
-        if now >= self._seen_until:
-            self._seen.clear()
-            self._seen_until = now + SEEN_FOR_S
-        place = at.shelf, at.segment, at.row
-        if place in self._seen:
-            return True
-        if not self._page_cache.holds(file.number, offset, size):
-            return False
-        self._seen.add(place)
-        return True
+    def _look(self, at: Located) -> InMemory | None:
+        """Return a verified blob if all of it is known to be in memory."""
+        segment = self._index.segment_of(at)
+        row = at.row
+        if segment is None or row >= len(segment.verified) or not segment.verified[row]:
+            return None
+        file = self._files.get(segment)
+        if file is None or not segment.table.is_live(row):
+            return None
+        offset, size = segment.table.place(row)
+        if not size or not self._page_cache.holds(file.number, offset, size):
+            return None
+        return InMemory(file, segment, row, offset, size, self._files.release)

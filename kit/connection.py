@@ -28,6 +28,7 @@ from kit.http_head import END, Head, HeadReader, may_become_head
 from kit.lane import Answer, FileSpan
 from kit.telemetry import get_logger
 from kit.tls import FIRST_WRITE_SIZE
+from kit.writability import Writability
 
 log = get_logger("http")
 
@@ -75,6 +76,7 @@ class Others(Protocol):
     idle: Deadlines[Connection]
     heads: Deadlines[Connection]
     stalled: Deadlines[Connection]
+    writability: Writability
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in, unless there are as many as there may be."""
@@ -110,6 +112,7 @@ class Connection(asyncio.Protocol):
         "_is_answered",
         "_is_paused",
         "_is_tls",
+        "_is_watched",
         "_sent_bytes",
         "_sent_count",
         "_socket",
@@ -118,7 +121,7 @@ class Connection(asyncio.Protocol):
         "_task",
         "_transport",
         "_turn",
-        "_waiting_fd",
+        "_waits",
     )
 
     _transport: asyncio.Transport
@@ -135,7 +138,8 @@ class Connection(asyncio.Protocol):
         self._fd = -1
         self._socket: socket.socket | None = None
         self._span: FileSpan | None = None
-        self._waiting_fd = -1
+        self._is_watched = False
+        self._waits = False
         self._task: asyncio.Task[None] | None = None
         self._started = 0.0
         self._sent_count = 0
@@ -150,7 +154,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._is_tls = transport.get_extra_info("sslcontext") is not None
-        if not self._is_tls:
+        if Writability.is_possible and not self._is_tls:
             self._fd = transport.get_extra_info("socket").fileno()
         # "Written" then means "the kernel has it": it survives our exit, and back-pressure is
         # felt at once. asyncio's TLS takes 0 for "always too much", and would wait for ever.
@@ -196,7 +200,8 @@ class Connection(asyncio.Protocol):
             self._all.lane_left(CUT_SHORT, self._started)
             self._answer = None
         self._turn = Turn.GIVEN_AWAY
-        self._wait_no_more()
+        if self._is_watched:
+            self._all.writability.forget(self._fd)
         self._fd = -1
         if self._socket is not None:
             self._socket.detach()  # the descriptor is the transport's
@@ -315,10 +320,11 @@ class Connection(asyncio.Protocol):
         elif not first:
             self._transport.write(answer.head)
         elif self._is_tls:
-            self._send_begun(answer.head, memoryview(first))
+            self._send_begun(answer.head, first)
         else:
             self._sent_bytes += len(first)
             self._transport.writelines((answer.head, first))
+        answer.first = first = b""  # its room may be used again
         if self._span is not None and not self._is_paused:
             self._send_file()
         if answer.rest is None and self._span is None and not self._is_paused:
@@ -329,12 +335,14 @@ class Connection(asyncio.Protocol):
         self._all.lane_entered()
         self._all.idle.end(self)
         self._answer, self._started = answer, started
-        if self._waiting_fd >= 0:
-            self._all.stalled.begin(self, started)
-        self._go_on()
+        if self._waits:
+            self._all.stalled.begin(self, self._all.now())
+        else:
+            self._go_on()
 
-    def _send_begun(self, head: bytes, first: memoryview) -> None:
+    def _send_begun(self, head: bytes, piece: Buffer) -> None:
         """Write the beginning of an answer over TLS in a record of its own."""
+        first = memoryview(piece)
         self._sent_bytes += len(first)
         self._transport.write(head + first[:FIRST_WRITE_SIZE])
         if len(first) > FIRST_WRITE_SIZE:
@@ -344,10 +352,8 @@ class Connection(asyncio.Protocol):
         """Write what is at hand, until the kernel takes no more or something must be awaited."""
         answer = self._answer
         while answer is not None and not self._is_paused and self._task is None:
-            if self._span is not None:
-                self._send_file()
-                if self._span is not None:
-                    return
+            if self._span is not None and not self._send_file():
+                return
             piece = b"" if answer.rest is None else answer.rest.now()
             if piece is None:
                 self._task = asyncio.create_task(self._wait_for(answer))
@@ -355,6 +361,7 @@ class Connection(asyncio.Protocol):
                 self._span = piece
             elif piece:
                 self._write(piece)
+                del piece  # whoever reads the next may use its room again
             else:
                 self._end()
                 return
@@ -392,8 +399,8 @@ class Connection(asyncio.Protocol):
         self._sent_bytes += len(piece)
         self._transport.write(piece)
 
-    def _send_file(self) -> None:
-        """Have the kernel send as much of the span as it takes now.
+    def _send_file(self) -> bool:
+        """Have the kernel send as much of the span as it takes now; return whether that was all.
 
         Nothing of ours is between the file and the socket, so the transport must be empty; it is,
         for it is not paused.
@@ -401,44 +408,42 @@ class Connection(asyncio.Protocol):
         span = self._span
         assert span is not None
         if self._transport.is_closing():
-            return
+            return False
+        fd, file, offset, end = self._fd, span.file, span.offset, span.end
         try:
-            while span.offset < span.end:
-                count = os.sendfile(self._fd, span.file, span.offset, span.end - span.offset)
-                if not count:
-                    break
-                span.offset += count
-                self._sent_bytes += count
+            while offset < end and (count := os.sendfile(fd, file, offset, end - offset)):
+                offset += count
         except BlockingIOError:
+            self._sent_bytes += offset - span.offset
+            span.offset = offset
             self._wait_until_writable()
-            return
+            return False
         except OSError:
             self._transport.abort()
-            return
+            return False
+        self._sent_bytes += offset - span.offset
+        span.offset = offset
         self._span = None
-        self._wait_no_more()
-        if not span.close() or span.offset < span.end:
+        if not span.close() or offset < end:
             log.warning("response.aborted", detail="a blob was dropped while it was sent")
             self._transport.abort()
+            return False
+        return True
 
     def _wait_until_writable(self) -> None:
-        if self._waiting_fd < 0:
-            # A loop watches a descriptor of a transport for that transport only; not its copy.
-            self._waiting_fd = os.dup(self._fd)
-            asyncio.get_running_loop().add_writer(self._waiting_fd, self._writable)
+        self._waits = True
+        if not self._is_watched:
+            self._is_watched = True
+            self._all.writability.watch(self._fd, self._writable)
         if self._answer is not None:
             self._all.stalled.begin(self, self._all.now())
 
     def _writable(self) -> None:
-        if not self._is_paused:
+        if self._waits:
+            self._waits = False
             self._go_on()
-
-    def _wait_no_more(self) -> None:
-        if self._waiting_fd >= 0:
-            asyncio.get_running_loop().remove_writer(self._waiting_fd)
-            os.close(self._waiting_fd)
-            self._waiting_fd = -1
-            self._all.stalled.end(self)
+            if not self._waits:
+                self._all.stalled.end(self)
 
     def _end(self) -> None:
         answer, self._answer = self._answer, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from kit.http_head import Head, HeadReader
 from kit.http_server import ServerState
 from kit.lane import Answer, Lane
 from kit.telemetry import get_logger
+from kit.writability import Writability
 
 log = get_logger("http")
 
@@ -40,11 +42,12 @@ class Connections:
         self._open: set[Connection] = set()
         settings = state.settings
         self.name = state.metrics.component
-        self.now: Callable[[], float] = self._loop.time
+        self.now: Callable[[], float] = time.monotonic  # the loop's too, without a detour
         self.reader = HeadReader()
         self.idle: Deadlines[Connection] = Deadlines(settings.close_idle_after)
         self.heads: Deadlines[Connection] = Deadlines(settings.head_within)
         self.stalled: Deadlines[Connection] = Deadlines(settings.drop_stalled_after)
+        self.writability = Writability(self._loop)
         metrics = state.metrics
         metrics.connections.set_function(lambda: len(self._open))
         closed = metrics.closed
@@ -121,6 +124,7 @@ class Connections:
             connection.close_if_free()
 
     def abort(self) -> None:
-        """Break all off."""
+        """Break all off, at the end."""
         for connection in list(self._open):
             connection.abort()
+        self.writability.close()

@@ -27,7 +27,7 @@ from yarl import URL
 from kit import trace
 from kit.errors import InvalidInput, PlayheadError, Unauthenticated, Unavailable
 from kit.http_settings import ListenSettings
-from kit.tallies import Count, Tally, Timings
+from kit.tallies import Count, Spread, Tally, Timings
 from kit.telemetry import get_logger
 
 log = get_logger("http")
@@ -68,6 +68,7 @@ class ServerState:
 
     def __post_init__(self) -> None:
         self.idle.set()
+        self.metrics.running.set_function(lambda: self.running)
 
     def enter(self) -> None:
         """Count a request in.
@@ -78,13 +79,11 @@ class ServerState:
         if self.running >= self.settings.requests_max:
             raise Overloaded(f"{self.running} requests are being served, the most there may be")
         self.running += 1
-        self.metrics.running.inc()
         self.idle.clear()
 
     def leave(self) -> None:
         """Count a request out."""
         self.running -= 1
-        self.metrics.running.dec()
         if not self.running:
             self.idle.set()
 
@@ -104,6 +103,7 @@ class ServerMetrics:
     connections: Gauge = field(init=False)
     closed: Counter = field(init=False)
     by_lane: Tally = field(init=False)
+    _seconds: Spread = field(init=False)
     _by_status: dict[int, Count] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,6 +114,7 @@ class ServerMetrics:
         self.seconds = Timings(
             f"{name}_request_seconds", "Until the last byte was taken.", registry=registry
         )
+        self._seconds = self.seconds.of()
         self.running = Gauge(f"{name}_requests_running", "Being served.", registry=registry)
         self.connections = Gauge(f"{name}_connections", "Open, idle ones too.", registry=registry)
         self.closed = Counter(
@@ -132,7 +133,7 @@ class ServerMetrics:
         if counter is None:
             counter = self._by_status[status] = self.requests.of(str(status))
         counter.inc()
-        self.seconds.observe(elapsed_s)
+        self._seconds.observe(elapsed_s)
 
 
 @web.middleware
