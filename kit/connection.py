@@ -6,7 +6,9 @@ holds a few hundred bytes, and makes aiohttp's when a request comes that needs i
 1. bytes are held until they are a whole head, within ``head_within``;
 2. a usual GET or HEAD is shown to the lane; what it cannot answer at once, aiohttp is given, and
    when aiohttp is done the connection is free again;
-3. whatever is unusual (several requests at once, bodies, ``Connection: close``, what is no HTTP)
+3. when there is no time for a request it is refused, or left in the kernel for a while: see
+   :mod:`kit.turns`;
+4. whatever is unusual (several requests at once, bodies, ``Connection: close``, what is no HTTP)
    is given to aiohttp unchanged, and so is everything after it.
 """
 
@@ -28,6 +30,7 @@ from kit.http_head import END, Head, HeadReader, may_become_head
 from kit.lane import Answer, FileSpan
 from kit.telemetry import get_logger
 from kit.tls import FIRST_WRITE_SIZE
+from kit.turns import Turns, Verdict
 
 log = get_logger("http")
 
@@ -44,6 +47,7 @@ class Turn(Enum):
     """Whose a connection is."""
 
     NOBODYS = "nobody's"
+    HELD_BACKS = "nobody's, and not listened to for a while"
     LANES = "the lane's"
     AIOHTTPS = "aiohttp's, for one request"
     GIVEN_AWAY = "aiohttp's, for good"
@@ -52,9 +56,21 @@ class Turn(Enum):
 class Handler(web.RequestHandler):
     """aiohttp's, which tells when an answer is complete."""
 
-    __slots__ = ("on_answered",)
+    __slots__ = ("is_admitted", "on_answered")
 
     on_answered: Callable[[], None]
+    is_admitted: bool
+    """Whether there was found to be time for the request that it is given next."""
+
+    @property
+    def has_head(self) -> bool:
+        """Tell whether there is a whole head that it has yet to take up."""
+        return bool(self._messages)
+
+    @property
+    def waits_for_head(self) -> bool:
+        """Tell whether it has nothing to do until there is one."""
+        return self._waiter is not None and not self._waiter.done()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -75,6 +91,7 @@ class Others(Protocol):
     idle: Deadlines[Connection]
     heads: Deadlines[Connection]
     stalled: Deadlines[Connection]
+    turns: Turns
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in, unless there are as many as there may be."""
@@ -84,6 +101,15 @@ class Others(Protocol):
 
     def new_handler(self) -> Handler:
         """Return aiohttp's side of a connection."""
+
+    def judge(self, data: bytes, now: float, *, is_newcomer: bool) -> Verdict:
+        """Return whether there is time for the request that ``data`` begins."""
+
+    def refusal(self, *, is_head: bool, is_last: bool = False) -> Answer:
+        """Return what to answer when there is not; ``is_last`` if the connection ends by it."""
+
+    def hold(self, connection: Connection) -> None:
+        """Have a connection listened to again after a while."""
 
     def answer(self, head: Head, *, by_file: bool) -> Answer | None:
         """Return the lane's answer; None if aiohttp must give it."""
@@ -163,6 +189,10 @@ class Connection(asyncio.Protocol):
         elif self._turn is Turn.GIVEN_AWAY:
             assert self._handler is not None
             self._handler.data_received(data)
+            if self._handler.waits_for_head:
+                self._all.heads.begin_once(self, self._all.now())
+            else:
+                self._all.heads.end(self)
         else:
             self._held += data
             if len(self._held) > HELD_SIZE_MAX:
@@ -171,16 +201,15 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Write no more until :meth:`resume_writing`."""
         self._is_paused = True
-        if self._turn is Turn.LANES:
-            self._all.stalled.begin(self, self._all.now())
-        else:
+        self._all.stalled.begin(self, self._all.now())
+        if self._turn is not Turn.LANES:
             self._tell_handler()
 
     def resume_writing(self) -> None:
         """Go on writing."""
         self._is_paused = False
+        self._all.stalled.end(self)
         if self._turn is Turn.LANES:
-            self._all.stalled.end(self)
             self._go_on()
         else:
             self._tell_handler()
@@ -225,8 +254,20 @@ class Connection(asyncio.Protocol):
 
     def close_if_free(self) -> None:
         """Hang up, unless an answer is under way."""
-        if self._turn is Turn.NOBODYS:
+        if self._turn is Turn.HELD_BACKS:
+            self._transport.write(self._all.refusal(is_head=True, is_last=True).head)
             self._transport.close()
+        elif self._turn is Turn.NOBODYS:
+            self._transport.close()
+
+    def listen_again(self) -> None:
+        """Take up what was held back, as if it had come just now."""
+        if self._turn is not Turn.HELD_BACKS or self._transport.is_closing():
+            return
+        self._turn = Turn.NOBODYS
+        self._transport.resume_reading()
+        held, self._held = self._held, b""
+        self._take(held)
 
     # Whose turn it is.
 
@@ -248,6 +289,8 @@ class Connection(asyncio.Protocol):
             self._give_away(data)
             return
         started = self._all.now()
+        if started >= self._all.turns.look_at and not self._is_admitted(data, head, started):
+            return
         answer = self._all.answer(head, by_file=self._fd >= 0)
         if answer is None:
             self._turn = Turn.AIOHTTPS
@@ -257,17 +300,46 @@ class Connection(asyncio.Protocol):
             self._send(answer, started)
 
     def _give_away(self, data: bytes) -> None:
+        now = self._all.now()
+        if now >= self._all.turns.look_at and not self._is_admitted(data, None, now):
+            return
         self._turn = Turn.GIVEN_AWAY
         self._held = b""
-        self._all.heads.end(self)
         self._all.idle.end(self)
-        self._aiohttp().data_received(data)
+        handler = self._aiohttp()
+        handler.data_received(data)
+        if handler.has_head:
+            self._all.heads.end(self)
+        else:
+            self._all.heads.begin_once(self, now)
+
+    def _is_admitted(self, data: bytes, head: Head | None, now: float) -> bool:
+        """Return whether there is time for ``data``; if not, it has been dealt with."""
+        is_newcomer = self._handler is None and not self._sent_count
+        verdict = self._all.judge(data, now, is_newcomer=is_newcomer)
+        if verdict is Verdict.SERVE:
+            return True
+        self._all.heads.end(self)
+        if verdict is Verdict.HOLD:
+            self._turn = Turn.HELD_BACKS
+            self._held = data
+            self._transport.pause_reading()
+            self._all.hold(self)
+        elif head is not None:
+            self._send(self._all.refusal(is_head=head.is_head), now)
+        else:
+            # Where this request ends is not certain, so nothing may come after it.
+            is_head = data.startswith(b"HEAD ")
+            self._send(self._all.refusal(is_head=is_head, is_last=True), now)
+            self._transport.close()
+        return False
 
     def _aiohttp(self) -> Handler:
         if self._handler is None:
             self._handler = self._all.new_handler()
             self._handler.on_answered = self._on_answered
             self._handler.connection_made(self._transport)
+        self._handler.is_admitted = True
         self._tell_handler()
         return self._handler
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,15 +13,27 @@ from aiohttp import web
 from kit.connection import Connection, Handler
 from kit.deadlines import Deadlines
 from kit.http_head import Head, HeadReader
-from kit.http_server import ServerState
+from kit.http_server import OPERATOR_PATHS, SERVER, Overloaded, ServerState
 from kit.lane import Answer, Lane
+from kit.refusals import Refusals
 from kit.telemetry import get_logger
+from kit.turns import Turns, Verdict
 
 log = get_logger("http")
 
 LOOKS_PER_PATIENCE = 4
 TICK_S_MAX = 1.0
 """Deadlines are looked at so often: a quarter of the shortest, at least once a second."""
+
+HOLD_S = 2.0
+"""Whoever is not even refused is listened to again after this: sooner, and doing so would take the
+time that it is meant to save."""
+
+LISTENED_TO_AT_ONCE = 64
+"""In one turn, of those who were held back."""
+
+METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT")
+"""By which operators ask."""
 
 
 class Connections:
@@ -31,6 +45,8 @@ class Connections:
         server: web.Server,
         handler_options: Mapping[str, Any],
         lane: Lane | None,
+        *,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._state = state
         self._server = server
@@ -46,6 +62,19 @@ class Connections:
         self.heads: Deadlines[Connection] = Deadlines(settings.head_within)
         self.stalled: Deadlines[Connection] = Deadlines(settings.drop_stalled_after)
         metrics = state.metrics
+        self.turns = Turns(
+            settings.turn_within, begin_timing=self._time_turn, observe=metrics.turns.observe
+        )
+        state.turns = self.turns
+        metrics.overloaded.set_function(lambda: float(self.turns.is_overloaded))
+        self._chance = chance
+        self._refusals = Refusals(SERVER, Overloaded.code)
+        self._held_back: deque[tuple[float, Connection]] = deque()
+        self._listening: asyncio.TimerHandle | None = None
+        self._refused = metrics.shed.of("no-time")
+        self._unread = metrics.shed.of("unread")
+        self._too_many = metrics.shed.of("requests")
+        self._operators = operators_begin(state.operator_prefixes)
         metrics.connections.set_function(lambda: len(self._open))
         closed = metrics.closed
         self._shed = closed.labels("shed")
@@ -82,12 +111,42 @@ class Connections:
         """Return aiohttp's side of a connection."""
         return Handler(self._server, loop=self._loop, **self._options)
 
+    def judge(self, data: bytes, now: float, *, is_newcomer: bool) -> Verdict:
+        """Return whether there is time for the request that ``data`` begins.
+
+        For operators there always is, and for what comes on connections that drain.
+        """
+        verdict = self.turns.judge(now, is_newcomer=is_newcomer)
+        if verdict is Verdict.SERVE:
+            return verdict
+        if self._state.is_draining or data.startswith(self._operators):
+            return Verdict.SERVE
+        (self._refused if verdict is Verdict.REFUSE else self._unread).inc()
+        return verdict
+
+    def refusal(self, *, is_head: bool, is_last: bool = False) -> Answer:
+        """Return what to answer when there is no time."""
+        after_s = self.turns.retry_after_s(self.now(), self._chance())
+        return self._refusals.answer(after_s, is_head=is_head, is_last=is_last)
+
+    def hold(self, connection: Connection) -> None:
+        """Have a connection listened to again after a while, or once we are not overloaded."""
+        until = self.now() + HOLD_S
+        self._held_back.append((until, connection))
+        if self._listening is None:
+            self._listening = self._loop.call_at(until, self._listen_again)
+
     def answer(self, head: Head, *, by_file: bool) -> Answer | None:
-        """Return the lane's answer; None if aiohttp must give it, or say that it is too much."""
+        """Return the lane's answer; None if aiohttp must give it."""
         state = self._state
-        if self._lane is None or state.is_draining or state.running >= state.settings.requests_max:
+        if state.is_draining:
             return None
-        return self._lane.answer(head, by_file=by_file)
+        if state.running >= state.settings.requests_max:
+            if (b"GET %b " % head.target).startswith(self._operators):
+                return None
+            self._too_many.inc()
+            return self.refusal(is_head=head.is_head)
+        return None if self._lane is None else self._lane.answer(head, by_file=by_file)
 
     def lane_answered(self, status: int, started: float) -> None:
         """Count an answer that the kernel took at once."""
@@ -115,6 +174,30 @@ class Connections:
                     counter.inc()
                     connection.abort()
 
+    def _time_turn(self) -> None:
+        # What is called soon comes first in the next turn, before what sockets have for it.
+        self._loop.call_soon(self._turned)
+
+    def _turned(self) -> None:
+        was_overloaded = self.turns.is_overloaded
+        self.turns.turned(self.now())
+        if was_overloaded != self.turns.is_overloaded:
+            log.warning("overload.ended" if was_overloaded else "overload.began", service=self.name)
+            if was_overloaded and self._listening is not None:
+                self._listening.cancel()
+                self._listen_again()
+
+    def _listen_again(self) -> None:
+        held_back, now = self._held_back, self.now()
+        for _ in range(min(len(held_back), LISTENED_TO_AT_ONCE)):
+            if self.turns.is_overloaded and held_back[0][0] > now:
+                break
+            held_back.popleft()[1].listen_again()
+        self._listening = None
+        if held_back:
+            at = held_back[0][0] if self.turns.is_overloaded else now
+            self._listening = self._loop.call_at(at, self._listen_again)
+
     def close_free(self) -> None:
         """Hang up on whoever has no answer under way."""
         for connection in list(self._open):
@@ -124,3 +207,9 @@ class Connections:
         """Break all off."""
         for connection in list(self._open):
             connection.abort()
+
+
+def operators_begin(prefixes: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return how requests of operators begin, whose paths are fixed or below ``prefixes``."""
+    asked = [f"{path} " for path in OPERATOR_PATHS] + list(prefixes)
+    return tuple(f"{method} {path}".encode() for method in METHODS for path in asked)
