@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import Callable
 from enum import Enum
@@ -26,7 +27,7 @@ from aiohttp import web
 from kit.buffers import BYTES, Buffer
 from kit.deadlines import Deadlines
 from kit.errors import PlayheadError
-from kit.http_head import END, Head, HeadReader, may_become_head
+from kit.http_head import END, Head, HeadReader, is_one_post, may_become_head
 from kit.lane import Answer, FileSpan
 from kit.telemetry import get_logger
 from kit.tls import FIRST_WRITE_SIZE
@@ -38,6 +39,8 @@ HELD_SIZE_MAX = 16 << 10
 """Of a client that sends its next request before it has the answer: more is not read."""
 
 MORE_FOLLOWS = getattr(socket, "MSG_MORE", 0)
+
+HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 CUT_SHORT = 499
 """What is counted for an answer the client did not take to its end, as in the full lane."""
@@ -134,6 +137,7 @@ class Connection(asyncio.Protocol):
         "_handler",
         "_held",
         "_is_answered",
+        "_is_given_away",
         "_is_paused",
         "_is_tls",
         "_sent_bytes",
@@ -155,6 +159,7 @@ class Connection(asyncio.Protocol):
         self._turn = Turn.NOBODYS
         self._held = b""
         self._is_answered = False
+        self._is_given_away = False
         self._is_paused = False
         self._is_tls = False
         self._answer: Answer | None = None
@@ -188,11 +193,7 @@ class Connection(asyncio.Protocol):
             self._take(self._held + data if self._held else data)
         elif self._turn is Turn.GIVEN_AWAY:
             assert self._handler is not None
-            self._handler.data_received(data)
-            if self._handler.waits_for_head:
-                self._all.heads.begin_once(self, self._all.now())
-            else:
-                self._all.heads.end(self)
+            self._feed(self._handler, data)
         else:
             self._held += data
             if len(self._held) > HELD_SIZE_MAX:
@@ -264,10 +265,23 @@ class Connection(asyncio.Protocol):
         """Take up what was held back, as if it had come just now."""
         if self._turn is not Turn.HELD_BACKS or self._transport.is_closing():
             return
-        self._turn = Turn.NOBODYS
+        if self._has_left():
+            self._transport.abort()
+            return
         self._transport.resume_reading()
         held, self._held = self._held, b""
-        self._take(held)
+        if self._handler is not None and self._is_given_away:
+            self._turn = Turn.GIVEN_AWAY
+            self._feed(self._handler, held)
+        else:
+            self._turn = Turn.NOBODYS
+            self._take(held)
+
+    def _has_left(self) -> bool:
+        """Tell whether the client hung up while nobody listened."""
+        look = select.poll()
+        look.register(self._transport.get_extra_info("socket"), HUNG_UP)
+        return bool(look.poll(0))
 
     # Whose turn it is.
 
@@ -289,7 +303,9 @@ class Connection(asyncio.Protocol):
             self._give_away(data)
             return
         started = self._all.now()
-        if started >= self._all.turns.look_at and not self._is_admitted(data, head, started):
+        if started >= self._all.turns.look_at and not self._is_admitted(
+            data, started, is_head=head.is_head
+        ):
             return
         answer = self._all.answer(head, by_file=self._fd >= 0)
         if answer is None:
@@ -301,11 +317,15 @@ class Connection(asyncio.Protocol):
 
     def _give_away(self, data: bytes) -> None:
         now = self._all.now()
-        if now >= self._all.turns.look_at and not self._is_admitted(data, None, now):
+        is_whole = is_one_post(data)
+        if now >= self._all.turns.look_at and not self._is_admitted(
+            data, now, is_last=not is_whole
+        ):
             return
-        self._turn = Turn.GIVEN_AWAY
         self._held = b""
         self._all.idle.end(self)
+        self._turn = Turn.AIOHTTPS if is_whole else Turn.GIVEN_AWAY
+        self._is_given_away = not is_whole
         handler = self._aiohttp()
         handler.data_received(data)
         if handler.has_head:
@@ -313,8 +333,27 @@ class Connection(asyncio.Protocol):
         else:
             self._all.heads.begin_once(self, now)
 
-    def _is_admitted(self, data: bytes, head: Head | None, now: float) -> bool:
-        """Return whether there is time for ``data``; if not, it has been dealt with."""
+    def _feed(self, handler: Handler, data: bytes) -> None:
+        """Pass on what came after aiohttp was given the connection for good."""
+        now = self._all.now()
+        if handler.waits_for_head and self not in self._all.heads:
+            # A request begins.
+            if now >= self._all.turns.look_at and not self._is_admitted(data, now, is_last=True):
+                return
+            handler.is_admitted = True
+        handler.data_received(data)
+        if handler.waits_for_head:
+            self._all.heads.begin_once(self, now)
+        else:
+            self._all.heads.end(self)
+
+    def _is_admitted(
+        self, data: bytes, now: float, *, is_head: bool = False, is_last: bool = False
+    ) -> bool:
+        """Return whether there is time for ``data``; if not, it has been dealt with.
+
+        Where the request ends is not certain if ``is_last``: nothing may come after its answer.
+        """
         is_newcomer = self._handler is None and not self._sent_count
         verdict = self._all.judge(data, now, is_newcomer=is_newcomer)
         if verdict is Verdict.SERVE:
@@ -325,13 +364,11 @@ class Connection(asyncio.Protocol):
             self._held = data
             self._transport.pause_reading()
             self._all.hold(self)
-        elif head is not None:
-            self._send(self._all.refusal(is_head=head.is_head), now)
         else:
-            # Where this request ends is not certain, so nothing may come after it.
-            is_head = data.startswith(b"HEAD ")
-            self._send(self._all.refusal(is_head=is_head, is_last=True), now)
-            self._transport.close()
+            self._turn = Turn.NOBODYS
+            self._send(self._all.refusal(is_head=is_head, is_last=is_last), now)
+            if is_last:
+                self._transport.close()
         return False
 
     def _aiohttp(self) -> Handler:

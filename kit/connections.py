@@ -25,12 +25,12 @@ LOOKS_PER_PATIENCE = 4
 TICK_S_MAX = 1.0
 """Deadlines are looked at so often: a quarter of the shortest, at least once a second."""
 
-HOLD_S = 2.0
-"""Whoever is not even refused is listened to again after this: sooner, and doing so would take the
-time that it is meant to save."""
+LET_IN_SHARE = 0.05
+"""Of as many requests as a late turn took up, held ones that the next begins with. To hold one back
+and take it up again costs half of what a small answer costs, so it is done to few."""
 
-LISTENED_TO_AT_ONCE = 64
-"""In one turn, of those who were held back."""
+LET_IN_AT_ONCE = 64
+"""Held ones that are taken up in a turn if the last was in time."""
 
 METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT")
 """By which operators ask."""
@@ -69,8 +69,10 @@ class Connections:
         metrics.overloaded.set_function(lambda: float(self.turns.is_overloaded))
         self._chance = chance
         self._refusals = Refusals(SERVER, Overloaded.code)
-        self._held_back: deque[tuple[float, Connection]] = deque()
-        self._listening: asyncio.TimerHandle | None = None
+        self._held_back: deque[Connection] = deque()
+        self._taken_count = 0
+        """Requests that were taken up in this turn."""
+        self._was_overloaded = False
         self._refused = metrics.shed.of("no-time")
         self._unread = metrics.shed.of("unread")
         self._too_many = metrics.shed.of("requests")
@@ -130,15 +132,13 @@ class Connections:
         return self._refusals.answer(after_s, is_head=is_head, is_last=is_last)
 
     def hold(self, connection: Connection) -> None:
-        """Have a connection listened to again after a while, or once we are not overloaded."""
-        until = self.now() + HOLD_S
-        self._held_back.append((until, connection))
-        if self._listening is None:
-            self._listening = self._loop.call_at(until, self._listen_again)
+        """Have a connection listened to again once there is time: the first held back first."""
+        self._held_back.append(connection)
 
     def answer(self, head: Head, *, by_file: bool) -> Answer | None:
         """Return the lane's answer; None if aiohttp must give it."""
         state = self._state
+        self._taken_count += 1
         if state.is_draining:
             return None
         if state.running >= state.settings.requests_max:
@@ -169,6 +169,9 @@ class Connections:
         while True:
             await asyncio.sleep(tick_s)
             now = self.now()
+            if not self.turns.is_timing:
+                self.turns.rest(now)
+                self._tell_overload()
             for deadlines, counter in self._late:
                 for connection in deadlines.expired(now):
                     counter.inc()
@@ -179,24 +182,31 @@ class Connections:
         self._loop.call_soon(self._turned)
 
     def _turned(self) -> None:
-        was_overloaded = self.turns.is_overloaded
         self.turns.turned(self.now())
-        if was_overloaded != self.turns.is_overloaded:
-            log.warning("overload.ended" if was_overloaded else "overload.began", service=self.name)
-            if was_overloaded and self._listening is not None:
-                self._listening.cancel()
-                self._listen_again()
+        self._tell_overload()
+        taken_count, self._taken_count = self._taken_count, 0
+        is_pressed = self.turns.is_overloaded and self.turns.was_late
+        self._let_in(1 + int(LET_IN_SHARE * taken_count) if is_pressed else LET_IN_AT_ONCE)
 
-    def _listen_again(self) -> None:
-        held_back, now = self._held_back, self.now()
-        for _ in range(min(len(held_back), LISTENED_TO_AT_ONCE)):
-            if self.turns.is_overloaded and held_back[0][0] > now:
-                break
-            held_back.popleft()[1].listen_again()
-        self._listening = None
-        if held_back:
-            at = held_back[0][0] if self.turns.is_overloaded else now
-            self._listening = self._loop.call_at(at, self._listen_again)
+    def _tell_overload(self) -> None:
+        """Say so when it begins, and when it ends have everybody listened to again."""
+        is_overloaded = self.turns.is_overloaded
+        if is_overloaded == self._was_overloaded:
+            return
+        self._was_overloaded = is_overloaded
+        log.warning("overload.began" if is_overloaded else "overload.ended", service=self.name)
+        if not is_overloaded:
+            self._let_all_in()
+
+    def _let_in(self, count: int) -> None:
+        held_back = self._held_back
+        for _ in range(min(count, len(held_back))):
+            held_back.popleft().listen_again()
+
+    def _let_all_in(self) -> None:
+        if self._held_back and not self.turns.is_overloaded:
+            self._let_in(LET_IN_AT_ONCE)
+            self._loop.call_soon(self._let_all_in)
 
     def close_free(self) -> None:
         """Hang up on whoever has no answer under way."""

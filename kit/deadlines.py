@@ -23,6 +23,9 @@ class Deadlines(Generic[W]):
     def __len__(self) -> int:
         return len(self._until)
 
+    def __contains__(self, waiter: W) -> bool:
+        return waiter in self._until
+
     def begin(self, waiter: W, now: float) -> None:
         """Let ``waiter`` have all of the time from ``now`` on, whatever was left."""
         self._until[waiter] = now + self.patience_s

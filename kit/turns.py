@@ -7,8 +7,8 @@ has left of its time, new requests get:
 1. a turn may take ``turn_s``; one that takes longer is late;
 2. if for ``lasting_s`` every turn was late, there is more to do than can be done: *overloaded*.
    From then on requests that come up when the turn's time is over are refused;
-3. saying no takes time, too. It may have a twentieth of a turn; what comes up later is not
-   answered at all but left in the kernel, which costs next to nothing;
+3. saying no takes time, too: half of what a small answer takes. It may have a twentieth of a
+   turn; what comes up later is not answered for now, and its connection is listened to no more;
 4. when no turn was late for ``lasting_s``, that is over.
 
 Bursts are therefore served, and what lasts is cut to what can be served in time. The limit needs
@@ -87,6 +87,8 @@ class Turns:
         self._late_since: float | None = None
         self._calm_since: float | None = None
         self._overloaded_since: float | None = None
+        self.was_late = False
+        """Whether the last turn that was timed was."""
         self.look_at = 0.0 if turn_s else inf
 
     @property
@@ -94,11 +96,17 @@ class Turns:
         """Tell whether requests are refused when a turn's time is over."""
         return self._overloaded_since is not None
 
+    @property
+    def is_timing(self) -> bool:
+        """Tell whether the turn that is under way is timed."""
+        return self._began is not None
+
     def judge(self, now: float, *, is_newcomer: bool = False) -> Verdict:
         """Return what to do with a request that comes up at ``now``."""
         began, turn_s = self._began, self._turn_s
         if began is None:
             began = now
+            self.rest(now)
             self._begin(now)
         took_s = now - began
         if took_s <= turn_s:
@@ -118,16 +126,23 @@ class Turns:
         assert self._began is not None
         began, took_s = self._began, now - self._began
         self._observe(took_s)
-        if took_s > self._turn_s:
+        self.was_late = took_s > self._turn_s
+        if self.was_late:
             self._note_late(began, now)
         else:
             self._note_calm(began, now)
-        if self.is_overloaded or took_s > BUSY_SHARE * self._turn_s:
+        if took_s > BUSY_SHARE * self._turn_s:
             self._begin(now)
             self.look_at = now + NEWCOMERS_SHARE * self._turn_s
         else:
+            # Timing a turn makes the loop go on to the next one: it is not done for ever.
             self._began = None
-            self.look_at = now + LOOK_EVERY_S
+            self.look_at = now if self.is_overloaded else now + LOOK_EVERY_S
+
+    def rest(self, now: float) -> None:
+        """Note that no turn is late at ``now``: none is under way."""
+        if self._calm_since is not None and now - self._calm_since >= self._lasting_s:
+            self._overloaded_since = None
 
     def retry_after_s(self, now: float, chance: float) -> int:
         """Return when to ask again, in whole seconds; ``chance`` in [0, 1) spreads those told."""
@@ -166,5 +181,4 @@ class Turns:
         self._late_since = None
         if self._calm_since is None:
             self._calm_since = began
-        if now - self._calm_since >= self._lasting_s:
-            self._overloaded_since = None
+        self.rest(now)

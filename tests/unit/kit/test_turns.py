@@ -59,6 +59,7 @@ class Loop:
         while self.now < until:
             self.turn(0)
             self.now += TURN_S / 10
+        self.turns.rest(self.now)
 
     def overload(self) -> None:
         while not self.turns.is_overloaded:
