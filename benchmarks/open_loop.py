@@ -23,7 +23,7 @@ from benchmarks.files_allowed import allow_all_files
 HEAD_READ_SIZE = 4096
 CHUNKS_END = b"\r\n0\r\n\r\n"
 GREETING_AT_ONCE = 32
-GREETINGS = 3
+GREETINGS = 2
 """Requests on each connection before it counts: sockets learn how much they may send at once."""
 LATER_S = 0.5
 """Answers are waited for after the last request was sent, beyond the deadline."""
@@ -59,6 +59,9 @@ class Outcome(msgspec.Struct):
     shed: int = 0
     late: int = 0
     failed: int = 0
+    busy: float = 0.0
+    """Share of its core that the load itself took, waiting for it included: near 1, it was what
+    could do no more."""
     latencies_us: list[int] = []
 
     @property
@@ -138,6 +141,7 @@ class _Run:
         self._counts_from = began + task.warm_up_s
         ends = self._counts_from + task.seconds
         due, handled = 0, 0
+        slept_s = 0.0
         while (now := time.monotonic()) < ends + task.deadline_s + LATER_S:
             while self._resting and self._resting[0][0] <= now:
                 client = self._clients.get(heappop(self._resting)[1])
@@ -153,8 +157,9 @@ class _Run:
                     self._send_due(task.at_once - under_way, now)
             elif len(self._free) + len(self._resting) == len(self._clients):
                 break
-            self._take(0.001 if task.rate else 0.05)
+            slept_s += self._take(0.001 if task.rate else 0.05)
         outcome = self.outcome
+        outcome.busy = 1 - slept_s / (time.monotonic() - began)
         outcome.seconds = task.seconds
         outcome.late = outcome.due - outcome.unsent - outcome.good - outcome.shed - outcome.failed
         return outcome
@@ -196,7 +201,9 @@ class _Run:
             except OSError:
                 self._lost(client)
 
-    def _take(self, timeout_s: float) -> None:
+    def _take(self, timeout_s: float) -> float:
+        """Take what has come, and return how long it was waited for."""
+        began = time.monotonic()
         events = self._poll.poll(timeout_s, 512)
         now = time.monotonic()
         for number, _ in events:
@@ -210,6 +217,7 @@ class _Run:
                 continue
             except OSError:
                 self._lost(client)
+        return now - began
 
     def _is_answered(self, client: Client) -> bool:
         if client.left < 0:
