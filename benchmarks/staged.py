@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +12,10 @@ from pathlib import Path
 
 from benchmarks.synthetic import write_build
 from chunks.slices import SLICE_SIZE
+from kit.clock import SystemClock
 from kit.http_client import HttpClient
-from manifests.lease import HEADER
+from kit.key_ring_file import KeyRingFile
+from manifests.lease import HEADER, TOKEN_ID_SIZE, Lease, Subject, encode_lease
 from manifests.names import TitleId
 from playhead.leases import lease_source
 from playhead.roles import Role, run
@@ -27,6 +31,7 @@ class Staged:
 
     scratch: Path
     origin_url: str
+    origin_pid: int
     lease: str
     bundles: dict[str, int]
     """Sizes by name."""
@@ -47,11 +52,22 @@ class Staged:
             for start in range(0, whole - size + 1, size * every)
         ]
 
+    def leases(self, count: int) -> list[str]:
+        """Return leases of so many players."""
+        key = KeyRingFile(self.scratch / "data" / "keys" / "leases.json", SystemClock()).signing()
+        now_s, found = int(time.time()), []
+        for number in range(count):
+            token_id = secrets.token_bytes(TOKEN_ID_SIZE)
+            subject = Subject(f"player-{number}")
+            lease = Lease(subject, TITLE, now_s, now_s + 900, now_s * 1000, token_id)
+            found.append(encode_lease(lease, key.key_id, key.raw_key))
+        return found
+
     def request(
-        self, path: str, span: str = "", *, method: str = "GET", body: bytes = b""
+        self, path: str, span: str = "", *, method: str = "GET", body: bytes = b"", lease: str = ""
     ) -> bytes:
         """Return a request as a console sends it."""
-        lines = [f"{method} {path} HTTP/1.1", "Host: edge", f"{HEADER}: {self.lease}"]
+        lines = [f"{method} {path} HTTP/1.1", "Host: edge", f"{HEADER}: {lease or self.lease}"]
         lines += [f"Range: {span}"] if span else []
         lines += [f"Content-Length: {len(body)}"] if body else []
         return "\r\n".join([*lines, "", ""]).encode() + body
@@ -88,7 +104,7 @@ def staged(scratch: Path, build_size: int) -> Iterator[Staged]:
     origin = _role(scratch, "origin", "origin.log", [f"origin.listen.port={port}"])
     try:
         origin.start()
-        yield Staged(scratch, origin.url, asyncio.run(_lease(data)), bundles)
+        yield Staged(scratch, origin.url, origin.pid, asyncio.run(_lease(data)), bundles)
     finally:
         origin.kill()
 

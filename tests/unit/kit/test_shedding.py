@@ -78,10 +78,9 @@ class Client:
         while not self.stop:
             reader, writer = await asyncio.open_connection(address.host, address.port)
             try:
-                is_last = False
-                while not (self.stop or is_last):
+                writer.write(self.request)
+                while not await self._take(reader) and not self.stop:
                     writer.write(self.request)
-                    is_last = await self._take(reader)
             finally:
                 writer.close()
 
