@@ -61,7 +61,7 @@ def _measure(stage: Staged, edge: Role, consoles: int) -> list[str]:
     eventually_sync(lambda: b"workers.ready" in (stage.scratch / "edge.log").read_bytes())
     requests = [stage.request(path, lease=lease) for lease in stage.leases(consoles)]
     task = Task(where.hostname, where.port, requests, SLICE_SIZE)
-    pids = [edge.pid, *_children(edge.pid)]
+    pids = [edge.pid, *children(edge.pid)]
     os.kill(stage.origin_pid, signal.SIGSTOP)
     try:
         words = [sys.executable, "-m", "benchmarks.crowd"]
@@ -102,7 +102,8 @@ def _asked(log: Path) -> dict[str, tuple[int, int]]:
     return {path: (count, sizes[path]) for path, count in counts.items()}
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the processes that ``pid`` started, the first first."""
     tasks = Path(f"/proc/{pid}/task")
     return [
         int(each) for task in tasks.iterdir() for each in (task / "children").read_text().split()

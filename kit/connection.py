@@ -178,7 +178,10 @@ class Connection(asyncio.Protocol):
         """Begin, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._all.admit(self):
-            self._transport.abort()
+            # Not at once: the transport has yet to have its descriptor watched, and would do so
+            # after it was closed; whoever got the same number next would not be heard.
+            asyncio.get_running_loop().call_soon(self._transport.abort)
+            self._turn = Turn.LANES  # what it sends meanwhile is nobody's
             return
         self._is_tls = transport.get_extra_info("sslcontext") is not None
         if not self._is_tls:
