@@ -33,11 +33,14 @@ $(VENV)/dev: setup.cfg pyproject.toml $(VENV)/runtime
 demo: $(VENV)/runtime  ## Publish two builds, install one, update to the other, compare (OLD=dir NEW=dir)
 	@$(BIN)/playhead demo $(if $(OLD),--old '$(OLD)') $(if $(NEW),--new '$(NEW)')
 
+# A process a core, and all tests of a file in one: what a file starts is started once.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+
 test: $(VENV)/dev .servers/installed .interop/installed  ## The whole suite
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 quick: $(VENV)/dev  ## The suite without its slow tests
-	@$(BIN)/python -m pytest -m 'not slow'
+	@$(PYTEST) -m 'not slow'
 
 check: lint types contracts quick  ## Lint, types, import contracts, quick tests, docs in sync
 

@@ -9,6 +9,7 @@ NAMES = [
     "metadata",
     "trust",
     "trusted_heads",
+    "download_start",
     "packaging",
     "remote_push",
     "install",

@@ -48,6 +48,45 @@ http {{
 }}
 """
 
+_CACHING_NGINX = """
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  tcp_nodelay on;
+  proxy_cache_path {folder}/cache levels=1:2 keys_zone=objects:10m max_size=10g;
+  proxy_temp_path {folder}/proxy;
+  client_body_temp_path {folder}/body;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  upstream origin {{ server 127.0.0.1:{port}; keepalive 64; }}
+  proxy_http_version 1.1;
+  proxy_set_header Connection "";
+  proxy_cache objects;
+  proxy_cache_valid 200 206 1d;
+  proxy_cache_lock on;
+  proxy_cache_lock_age 60s;
+  proxy_cache_lock_timeout 60s;
+  server {{
+    listen 127.0.0.1:{whole};
+    location / {{ proxy_cache_key $uri; proxy_pass http://origin; }}
+  }}
+  server {{
+    listen 127.0.0.1:{slices};
+    location / {{
+      slice 1m;
+      proxy_cache_key $uri$slice_range;
+      proxy_set_header Range $slice_range;
+      proxy_pass http://origin;
+    }}
+  }}
+}}
+"""
+
 _VCL = """
 vcl 4.1;
 backend files {{ .host = "127.0.0.1"; .port = "{port}"; }}
@@ -83,6 +122,20 @@ def running_nginx(folder: Path, root: Path, certificate: Path, key: Path) -> Ite
     words = [_find("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
     with _running(words, plain, folder / "nginx.log") as pid:
         yield Peer(f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}", _family(pid))
+
+
+@contextmanager
+def running_caching_nginx(folder: Path, origin_port: int) -> Iterator[tuple[str, str]]:
+    """Cache what ``origin_port`` serves: yield the URLs of one that fetches objects whole, and of
+    one that fetches slices."""
+    folder.mkdir()
+    whole, slices = free_ports(2)
+    text = _CACHING_NGINX.format(folder=folder, port=origin_port, whole=whole, slices=slices)
+    text = ("user root;\n" if os.getuid() == 0 else "") + text
+    (folder / "nginx.conf").write_text(text)
+    words = [_find("nginx") or "nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+    with _running(words, whole, folder / "nginx.log"):
+        yield f"http://127.0.0.1:{whole}", f"http://127.0.0.1:{slices}"
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from enum import Enum, IntEnum, auto
 from itertools import chain
 
 import bsdiff4.core
-import hdiffpatch
 import numpy as np
 from backports import zstd
 
@@ -239,6 +238,8 @@ def _prefix(base: bytes) -> tuple[zstd.ZstdDict, int] | None:
 
 def _searched(target: bytes, base: bytes) -> tuple[Method, bytes]:
     """Return what a search for changed copies finds, with addresses foreseen if that is shorter."""
+    import hdiffpatch  # noqa: PLC0415 - as below
+
     plain = hdiffpatch.diff(base, target, None, validate=False)
     covers = covers_of_hdiff(plain)
     relinked = encode_relinked(
@@ -258,6 +259,9 @@ def _from_hdiff(payload: bytes, base: bytes, size: int) -> bytes:
     if not plain.startswith(_HDIFF_MAGIC):
         raise FormatError("a delta is no plain HDIFF13")
     _check_hdiff(plain, len(base), size)
+    # Here, not above: a console that starts needs none of what this loads.
+    import hdiffpatch  # noqa: PLC0415
+
     try:
         return hdiffpatch.apply(base, plain)
     except (hdiffpatch.HDiffPatchError, ValueError) as error:

@@ -87,6 +87,10 @@ class Fetcher:
         self._start = StartCall(means, title, channel, installed)
         self._start.begin(self._edges)
 
+    def may_start_with(self, key: str, span: tuple[int, int]) -> bool:
+        """Tell whether the start call has brought ``span`` of an object, or may still."""
+        return self._start is not None and self._start.may_bring(f"/{key}", span)
+
     async def close(self) -> None:
         """Give up a start call that is under way."""
         if self._start is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chunks.plan import RangeRequest
 from console.fetcher import Fetcher
 from console.layout import Layout
 from console.progress import Meter
@@ -19,7 +20,7 @@ from console.workers import Workers
 from manifests import locations
 from manifests.model import Shard, starts_of
 from manifests.names import TitleId
-from manifests.opening import first_request
+from manifests.opening import first_request, in_turns
 from manifests.page import Page
 
 
@@ -46,16 +47,29 @@ async def fetch_first(
     if request is None:
         return None
     staging = Staging(folder, [page.entries], page.chunks, _layout(page))
+    bundle = page.chunks.bundles[request.bundle_index]
+    key = locations.bundle_key(title, bundle.bundle_id)
+    turns = in_turns(request)
+    if not fetcher.may_start_with(key, (turns[0].start, turns[0].end)):
+        turns = [request]  # asked for by itself, two would be a request more
+    plain_size = written_size = 0
+    for turn in turns:
+        written = await _fetch(turn, key, staging=staging, fetcher=fetcher, workers=workers)
+        meter.fetched(written.read_size, written.size)
+        plain_size += written.read_size
+        written_size += written.size
+    return HeadStart(request.size, plain_size, written_size)
+
+
+async def _fetch(
+    request: RangeRequest, key: str, *, staging: Staging, fetcher: Fetcher, workers: Workers
+) -> Written:
     body = memoryview(bytearray(request.size))
 
     async def accept() -> Written:
         return await workers.run(staging.put_range, request, body)
 
-    bundle = page.chunks.bundles[request.bundle_index]
-    key = locations.bundle_key(title, bundle.bundle_id)
-    written = await fetcher.get_span(key, (request.start, request.end), body, accept)
-    meter.fetched(written.read_size, written.size)
-    return HeadStart(request.size, written.read_size, written.size)
+    return await fetcher.get_span(key, (request.start, request.end), body, accept)
 
 
 def _layout(page: Page) -> Layout:

@@ -24,6 +24,9 @@ log = get_logger("console.leases")
 RENEW_AT = 2 / 3
 """Of its time, a lease is renewed: of 15 minutes, five are left for an outage of who mints."""
 
+HELD_MAX = 64
+"""Leases of some 200 bytes; a player starts few titles within a quarter of an hour."""
+
 TRUSTED_FOR_S = 1.0
 """A lease refused sooner than this is not replaced: whoever refuses it would refuse the next, and
 edges gone wrong must not become a flood at who mints."""
@@ -70,14 +73,45 @@ class _Held:
     """All on the monotonic clock."""
 
 
+class HeldLeases:
+    """What a console holds from one operation to the next: the next one starts with it. Pure.
+
+    Whoever may not use a lease any more is told so by edges; then it is given up.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[TitleId, _Held] = {}
+
+    def get(self, title: TitleId) -> _Held | None:
+        """Return the lease for ``title``, even one that is over."""
+        return self._held.get(title)
+
+    def put(self, title: TitleId, held: _Held) -> None:
+        """Hold a lease; past ``HELD_MAX`` of them the one that ends first is dropped."""
+        self._held[title] = held
+        if len(self._held) > HELD_MAX:
+            del self._held[min(self._held, key=lambda title: self._held[title].ends_at)]
+
+    def drop(self, title: TitleId) -> None:
+        """Hold the lease for ``title`` no more."""
+        self._held.pop(title, None)
+
+
 class Leases:
     """The leases of one operation. Belongs to one event loop; close it."""
 
-    def __init__(self, source: LeaseSource, settings: ConsoleSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        source: LeaseSource,
+        settings: ConsoleSettings,
+        clock: Clock,
+        held: HeldLeases | None = None,
+    ) -> None:
+        """Begin with what is ``held`` from before."""
         self._source = source
         self._settings = settings
         self._clock = clock
-        self._held: dict[TitleId, _Held] = {}
+        self._held = held or HeldLeases()
         self._denials: dict[TitleId, Denied] = {}
         self._flights: SingleFlight[TitleId, _Held] = SingleFlight()
 
@@ -119,7 +153,7 @@ class Leases:
 
     def adopt(self, title: TitleId, granted: GrantedLease, asked_at: float) -> None:
         """Use a lease that somebody got for us, asked for at ``asked_at``, monotonic."""
-        self._held[title] = _held(granted, asked_at)
+        self._held.put(title, _held(granted, asked_at))
 
     def replace(self, title: TitleId, token: str) -> bool:
         """Tell whether to try again with another lease, now that an edge refused ``token``."""
@@ -128,7 +162,7 @@ class Leases:
             return True
         if self._clock.monotonic() < held.got_at + TRUSTED_FOR_S:
             return False
-        del self._held[title]
+        self._held.drop(title)
         return True
 
     async def close(self) -> None:
@@ -161,7 +195,7 @@ class Leases:
             held.renew_at = self._clock.monotonic() + self._settings.penalty
             raise
         except Denied as error:
-            self._held.pop(title, None)
+            self._held.drop(title)
             self._denials[title] = error
             raise
 
@@ -169,7 +203,7 @@ class Leases:
         # From before asking: a lease ends where it was minted, whatever time it took to come.
         now = self._clock.monotonic()
         held = _held(await self._source.lease(title), now)
-        self._held[title] = held
+        self._held.put(title, held)
         return held
 
 

@@ -20,7 +20,7 @@ from console.edge_memory import EdgeMemory
 from console.heads import NewHeads
 from console.installer import remove_installed
 from console.inventory import take_inventory
-from console.leases import LeaseSource
+from console.leases import HeldLeases, LeaseSource
 from console.operation import Operation
 from console.planner import Plan
 from console.progress import Observer, ignore
@@ -52,6 +52,7 @@ class Console:
         self._leases = leases
         self._clock = clock or SystemClock()
         self._memory = EdgeMemory(self._clock)
+        self._held = HeldLeases()
         self._new_heads = new_heads or partial(TrustedHeads, settings)
 
     async def install(
@@ -178,6 +179,7 @@ class Console:
             observer=observer,
             new_heads=self._new_heads,
             memory=self._memory,
+            held=self._held,
             may_create=may_create,
         )
 

@@ -15,7 +15,7 @@ from console.heads import NewHeads
 from console.installed import RECORD, Installed, read_installed, write_installed
 from console.installer import Owned, Target
 from console.journal import JOURNAL, Journal, Landed, Pending, read_journal, remove_journal
-from console.leases import Leases, LeaseSource
+from console.leases import HeldLeases, Leases, LeaseSource
 from console.patching import commit_by_script
 from console.progress import Meter, Observer
 from console.releases import Releases, manifest_digests
@@ -125,6 +125,7 @@ async def open_session(
     observer: Observer,
     new_heads: NewHeads,
     memory: EdgeMemory,
+    held: HeldLeases,
     may_create: bool = False,
 ) -> AsyncIterator[Session]:
     """Open and lock the folder ``path``, and find out what is there.
@@ -132,7 +133,7 @@ async def open_session(
     Whatever the block raises leaves it as one of our errors, threads at rest, lock released.
     """
     meter = Meter(clock, observer)
-    leases = Leases(lease_source, settings, clock)
+    leases = Leases(lease_source, settings, clock, held)
     fetcher = Fetcher(settings, http, leases, clock, meter, memory=memory)
     with naming_disk_errors(path, meter.bytes_left), ungrouped():
         async with Workers(settings.threads) as opening:

@@ -98,6 +98,12 @@ class StartCall:
         else:
             self._has_ended = True
 
+    def may_bring(self, path: str, span: Span) -> bool:
+        """Tell whether what is at ``path`` is here, or may still come."""
+        if (path, span) in self._parts:
+            return True
+        return not self._has_ended and self._reader.may_bring(path, span)
+
     async def take(self, path: str, span: Span) -> bytes | None:
         """Return what came for ``path``, once; None as soon as it is sure that nothing will.
 
@@ -107,7 +113,7 @@ class StartCall:
             found = self._parts.pop((path, span), None)
             if found is not None:
                 return found
-            if self._has_ended or not self._reader.may_bring(path, span):
+            if not self.may_bring(path, span):
                 return None
             await self._news.wait()
 

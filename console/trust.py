@@ -23,7 +23,7 @@ from console.settings import ConsoleSettings
 from console.title_folder import TitleFolder
 from console.trust_sources import METADATA, Bundled, FromLoop
 from console.trust_state import TrustState
-from console.trust_visit import Visit
+from console.trust_visit import Visit, load_library
 from console.workers import Workers
 from kit.clock import Clock
 from kit.errors import FormatError, IntegrityError, NotFound, SettingsError, Unavailable, Untrusted
@@ -80,6 +80,8 @@ class TrustedHeads:
             Unavailable: No edge answered, or not all of it came in time.
         """
         within_s = self._settings.trust.within
+        # Meanwhile the start call is on its way; a thread has nothing else to do.
+        loading = asyncio.create_task(self._workers.run(load_library))
         try:
             async with asyncio.timeout(within_s):
                 return await self._head(title, channel)
@@ -87,6 +89,8 @@ class TrustedHeads:
             raise Unavailable(
                 f"{title}/{channel}: what vouches for it did not come within {within_s:g} s"
             ) from error
+        finally:
+            await loading
 
     async def _head(self, title: TitleId, channel: Channel) -> Head:
         check_clock(self._clock.now(), await self._workers.run(self._state.verified_s))  # step 1

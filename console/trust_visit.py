@@ -111,6 +111,11 @@ class Visit:
         return Witness(path, found.length, sha256), found.custom
 
 
+def load_library() -> None:
+    """Import what verifies, so that the first verification of a process need not wait for that."""
+    import console.trust_client  # noqa: F401, PLC0415
+
+
 def _usable(documents: dict[str, bytes]) -> dict[str, bytes]:
     """Leave out what may not reach the library: step 4, for what was kept."""
 

@@ -6,7 +6,7 @@ import time
 
 from structlog.contextvars import bind_contextvars
 
-from edge.fill import STORED_HEADER, Landed
+from edge.fill import STORED_HEADER, Flight, Landed
 from edge.located import Located
 from edge.metrics import EdgeMetrics, FirstByte, Tier
 
@@ -31,10 +31,14 @@ class CacheStatus:
         """Take in the first of ``count`` blobs, ``missing_count`` of which were not cached."""
         self._first, self._at = _first_byte(landed), landed.at
         if missing_count or landed.tier is Tier.FILL:
-            self.text = "fwd=partial" if missing_count < count > 1 else "fwd=miss"
-            self.text += "; collapsed" if landed.is_collapsed else ""
+            self._forwarded(landed.is_collapsed, missing_count, count)
         elif self.text.startswith("hit"):
             self.text = f"hit; detail={landed.tier.value}"
+
+    def note_coming(self, flight: Flight, *, missing_count: int = 0, count: int = 1) -> None:
+        """Take in the first blob, as :meth:`note`, while upstream is still sending it."""
+        self._first = FirstByte.COLLAPSED if flight.is_collapsed else FirstByte.MISS
+        self._forwarded(flight.is_collapsed, missing_count, count)
 
     def headers_for_sibling(self) -> dict[str, str]:
         """Return the same for another worker, which may then read the blob itself."""
@@ -48,6 +52,10 @@ class CacheStatus:
             waited_s = time.perf_counter() - self._began
             self._metrics.first_byte[self._first].observe(waited_s)
         return {"Cache-Status": f"{CACHE_NAME}; {self.text}"}
+
+    def _forwarded(self, is_collapsed: bool, missing_count: int, count: int) -> None:
+        self.text = "fwd=partial" if missing_count < count > 1 else "fwd=miss"
+        self.text += "; collapsed" if is_collapsed else ""
 
 
 def _first_byte(landed: Landed) -> FirstByte:

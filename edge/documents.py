@@ -1,9 +1,10 @@
 """Heads, releases and what vouches for them: not named by digest, and still served when the origin
 is gone.
 
-RFC 9111 and RFC 5861 for those that change: fresh for a while; a while more, stale and refreshed
-behind the client's back; after that refreshed first, and stale only if that fails. All documents
-are in memory and, for a restart, each in a file of its own.
+By the rules of RFC 9111 and RFC 5861 (:mod:`edge.document_rules`): fresh for a while; a while more,
+stale and refreshed behind the client's back; after that refreshed first, and stale only if that
+fails. What is refreshed is asked about by its tag, and comes again only if it has changed. All
+documents are in memory and, for a restart, each in a file of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chunks.chunk_id import Digest, digest_of
+from edge.document_rules import Policy, Use, confirms, fresh_at
 from edge.siblings import SiblingGone, Siblings
 from edge.upstreams import Upstreams
 from kit.clock import Clock
@@ -65,9 +67,17 @@ class Document(msgspec.Struct, frozen=True):
     digest: str
     content: bytes
 
+    @property
+    def etag(self) -> str:
+        """Its entity tag, a strong one."""
+        return f'"{self.digest}"'
+
     def age_s(self, now: float) -> float:
         """Return its age in seconds; a clock set back makes nothing younger than new."""
         return max(0.0, now - self.fetched_at)
+
+
+_OF_IMMUTABLE = Policy(IMMUTABLE_FRESH_S, 0.0, STALE_IF_ERROR_S)
 
 
 class Found(Enum):
@@ -98,7 +108,7 @@ class Documents:
         self._count_max = count_max
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._head_fresh_s = head_fresh_s
+        self._of_heads = Policy(head_fresh_s, head_fresh_s, STALE_IF_ERROR_S)
         self._clock = clock
         self._siblings = siblings
         self._known: OrderedDict[str, Document] = OrderedDict()
@@ -133,14 +143,13 @@ class Documents:
         if known is None:
             return await self._refresh(address), Found.MISS
         self._known.move_to_end(path)
-        age_s = known.age_s(self._clock.now())
-        fresh_s, revalidate_s = self._lifetimes(address)
-        if age_s < fresh_s:
+        use = self._policy(address).use(known.etag, known.fetched_at, self._clock.now())
+        if use is Use.FRESH:
             return known, Found.HIT
-        if age_s < fresh_s + revalidate_s:
+        if use is Use.BEHIND:
             self._refresh_behind(address)
             return known, Found.STALE
-        is_usable = age_s < fresh_s + STALE_IF_ERROR_S
+        is_usable = use is Use.IF_FAILS
         # Another worker that fetches it for all may have a newer one, whatever upstreams do.
         is_ours = self._siblings.owns(_name(path))
         if is_usable and is_ours and self._upstreams.are_all_avoided:
@@ -162,11 +171,10 @@ class Documents:
         """
         return await self._refresh(address)
 
-    def _lifetimes(self, address: DocumentAddress) -> tuple[float, float]:
-        """Return for how long it is fresh, and for how long after that it is refreshed behind."""
+    def _policy(self, address: DocumentAddress) -> Policy:
         if isinstance(address, ReleaseAddress | TrustAddress):
-            return IMMUTABLE_FRESH_S, 0.0
-        return self._head_fresh_s, self._head_fresh_s
+            return _OF_IMMUTABLE
+        return self._of_heads
 
     async def _refresh(self, address: DocumentAddress) -> Document:
         return await asyncio.shield(self._refresh_behind(address))
@@ -194,15 +202,32 @@ class Documents:
 
     async def _ask(self, address: DocumentAddress) -> Document:
         """Ask the worker that fetches it for all, if it is not this one and if it can."""
-        path = address.path
+        known = self._known.get(address.path)
+        if known is not None:
+            confirmed = await self._ask_about(address, known)
+            if confirmed is not None:
+                return confirmed
+        document = await self._ask_about(address, None)
+        assert document is not None
+        return document
 
-        async def take(reply: HttpReply) -> Document:
-            return await self._take(reply, address)
+    async def _ask_about(self, address: DocumentAddress, known: Document | None) -> Document | None:
+        """Ask whether ``known`` is still right, and else for another; None if that is not said."""
+        path, asked_at = address.path, self._clock.now()
 
+        async def take(reply: HttpReply) -> Document | None:
+            fresh = fresh_at(reply.headers, asked_at=asked_at, received_at=self._clock.now())
+            if reply.status != 304:
+                return await self._take(reply, address, fresh)
+            assert known is not None
+            is_right = confirms(reply.headers, known.etag)
+            return replace(known, fetched_at=fresh) if is_right else None
+
+        tag = "" if known is None else known.etag
         if not self._siblings.owns(_name(path)):
             with suppress(SiblingGone):
-                return await self._siblings.fetch(_name(path), path, take)
-        return await self._upstreams.fetch(path, take)
+                return await self._siblings.fetch(_name(path), path, take, if_none_match=tag)
+        return await self._upstreams.fetch(path, take, if_none_match=tag)
 
     def known(self, title: TitleId | None = None) -> list[Document]:
         """Return what is here of a title, or of all and of none."""
@@ -220,7 +245,9 @@ class Documents:
         """
         known = self._known.get(address.path)
         if known is not None:
-            old_s = self._clock.now() - sum(self._lifetimes(address))
+            policy = self._policy(address)
+            # Past the time in which it would be sent while it is asked about.
+            old_s = self._clock.now() - policy.fresh_s - policy.revalidate_s - 1
             self._put(replace(known, fetched_at=min(known.fetched_at, old_s)))
 
     def forget(self, address: DocumentAddress) -> None:
@@ -228,16 +255,14 @@ class Documents:
         if address.path in self._known:
             self._drop(address.path)
 
-    async def _take(self, reply: HttpReply, address: DocumentAddress) -> Document:
+    async def _take(self, reply: HttpReply, address: DocumentAddress, fresh: float) -> Document:
         """Read an answer whose entity tag must be its digest, as on every node."""
         path = address.path
         content = bytes(await reply.read(size_max=_size_max(address)))
         digest = (await asyncio.to_thread(digest_of, content)).hex()
         if reply.headers.get("ETag") != f'"{digest}"':
             raise IntegrityError(f"{reply.url}: is not what its entity tag says")
-        age = reply.headers.get("Age", "0")
-        age_s = float(age) if age.isdecimal() and len(age) < 10 else 0.0
-        return Document(path, self._clock.now() - age_s, digest, content)
+        return Document(path, fresh, digest, content)
 
     def _put(self, document: Document) -> None:
         """Keep a document in memory as the last used, and no more than may be kept."""

@@ -195,8 +195,8 @@ class FastLane(Generic[L]):
         """Yield the blobs of ``target`` from ``index`` to ``last``, wherever they are."""
         blobs = [target.blob(i) for i in range(index, last + 1)]
         async with aclosing(self._blobs.in_order(blobs)) as arriving:
-            async for landed in arriving:
-                yield landed
+            async for flight in arriving:
+                yield await flight.landed()
 
 
 class _Rest(Generic[L]):

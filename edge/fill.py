@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from chunks.chunk_id import Digest, check_digest, digest_of
 from edge.departures import Departed, Reason
@@ -30,6 +31,10 @@ from manifests.names import TitleId
 AHEAD = 4
 """Slices of one response under way at a time: four in parallel hide a round trip of 50 ms at
 2 MB/s a connection; more would only take from other responses."""
+
+LAND_FIRST_S = 0.01
+"""What lands so soon after upstream answered is waited for before a head is sent: at 1 Gbit/s a
+slice takes 8 ms, and what turns out wrong is a 502 still and no answer cut short."""
 
 MISSING_S = 2.0
 MISSING_COUNT_MAX = 4096
@@ -88,6 +93,8 @@ class Flight:
     future: asyncio.Future[Landed]
     is_collapsed: bool
     """Whether it was under way already."""
+    answered: asyncio.Event | None = None
+    """Set once upstream has begun to send what is as long as it must be."""
 
     async def landed(self) -> Landed:
         """Return the blob.
@@ -98,6 +105,21 @@ class Flight:
         """
         landed = await asyncio.shield(self.future)
         return replace(landed, is_collapsed=self.is_collapsed)
+
+    async def is_coming(self) -> bool:
+        """Return once it landed or failed (False), or seems sure to land but takes a while (True).
+
+        Upstream may send other bytes yet than it should; nobody knows before the last of them.
+        """
+        if self.answered is None or self.future.done():
+            return False
+        answered = asyncio.ensure_future(self.answered.wait())
+        either: list[asyncio.Future[Any]] = [self.future, answered]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            return not (await asyncio.wait([self.future], timeout=LAND_FIRST_S))[0]
+        finally:
+            answered.cancel()
 
 
 class Blobs:
@@ -121,6 +143,7 @@ class Blobs:
         self._clock = clock
         self._metrics = metrics
         self._flights: SingleFlight[tuple[Digest, bool], Landed] = SingleFlight()
+        self._answered: dict[tuple[Digest, bool], asyncio.Event] = {}
         self._fills = asyncio.Semaphore(fills_max)
         self._ahead_left = ahead_max
         self._departed = departed
@@ -157,12 +180,23 @@ class Blobs:
         is_collapsed = flight in self._flights
         if is_collapsed:
             self._metrics.collapsed.inc()
-        return Flight(
-            self._flights.join(flight, lambda: self._bring(blob, name, is_pushed)), is_collapsed
-        )
 
-    async def in_order(self, blobs: Sequence[Blob]) -> AsyncGenerator[Landed, None]:
-        """Yield ``blobs`` one by one, the next few on their way meanwhile.
+        async def bring() -> Landed:
+            answered = self._answered[flight]
+            try:
+                return await self._bring(blob, name, answered, is_pushed=is_pushed)
+            finally:
+                del self._answered[flight]
+
+        def start() -> Coroutine[Any, Any, Landed]:
+            self._answered[flight] = asyncio.Event()
+            return bring()
+
+        future = self._flights.join(flight, start)
+        return Flight(future, is_collapsed, self._answered[flight])
+
+    async def in_order(self, blobs: Sequence[Blob]) -> AsyncGenerator[Flight, None]:
+        """Yield ``blobs`` one by one, still on their way, and the next few as well.
 
         Nothing more is begun before what was yielded has been used, so a slow client holds its
         own few blobs and nobody's fills.
@@ -177,11 +211,9 @@ class Blobs:
                         break
                     begun.append((self.begin(blobs[next_index]), is_ahead))
                     next_index += 1
-                flight, was_ahead = begun[0]
-                landed = await flight.landed()
-                begun.popleft()
+                flight, was_ahead = begun.popleft()
                 self._ahead_left += was_ahead
-                yield landed
+                yield flight
         finally:
             self._ahead_left += sum(is_ahead for _, is_ahead in begun)
 
@@ -206,17 +238,21 @@ class Blobs:
         cached = self._store.read_now(at, 0, at.size)
         return None if cached is None else Landed(cached, Tier.MEMORY, at=at)
 
-    async def _bring(self, blob: Blob, name: Digest, is_pushed: bool) -> Landed:
+    async def _bring(
+        self, blob: Blob, name: Digest, answered: asyncio.Event, *, is_pushed: bool
+    ) -> Landed:
         kept = await self._store.get(name, blob.digest)
         if kept is not None:
             return Landed(kept, Tier.DISK, at=self._store.locate(name))
         self._check_missing(blob.path)
         if not self._siblings.owns(name):
             with suppress(SiblingGone):
-                return await self._from_owner(blob, name)
+                return await self._from_owner(blob, name, answered)
         async with self._fills:
             try:
-                content = await self._upstreams.fetch(blob.path, lambda reply: _take(reply, blob))
+                content = await self._upstreams.fetch(
+                    blob.path, lambda reply: _take(reply, blob, answered)
+                )
             except NotFound:
                 self._note_missing(blob.path)
                 raise
@@ -226,11 +262,11 @@ class Blobs:
             self._write_behind(blob, content, is_pushed)
         return Landed(content, Tier.FILL)
 
-    async def _from_owner(self, blob: Blob, name: Digest) -> Landed:
+    async def _from_owner(self, blob: Blob, name: Digest, answered: asyncio.Event) -> Landed:
         """Have the blob from the worker that fetches and keeps it for all."""
 
         async def take(reply: HttpReply) -> Landed:
-            content = await _take(reply, blob)
+            content = await _take(reply, blob, answered)
             self._adopt(name, reply.headers.get(STORED_HEADER))
             is_hit = "hit" in reply.headers.get("Cache-Status", "")
             return Landed(content, Tier.DISK if is_hit else Tier.FILL)
@@ -251,7 +287,9 @@ class Blobs:
             return
         self._being_written[name] = content
         task = asyncio.create_task(
-            self._store.put(name, blob.digest, content, title=title, is_pushed=is_pushed)
+            self._store.put(
+                name, blob.digest, content, title=title, path=blob.path, is_pushed=is_pushed
+            )
         )
         self._writes[task] = name
         task.add_done_callback(self._written)
@@ -270,9 +308,11 @@ class Blobs:
             self._missing.popitem(last=False)
 
 
-async def _take(reply: HttpReply, blob: Blob) -> Buffer:
+async def _take(reply: HttpReply, blob: Blob, answered: asyncio.Event) -> Buffer:
     """Read an answer that must be ``blob``."""
     if blob.size is not None:
+        reply.require_size(blob.size)
+        answered.set()
         content = await reply.read_exactly(blob.size)
     else:
         content = await reply.read(size_max=blob.size_max)

@@ -87,6 +87,13 @@ class EdgeMetrics:
             "why",
         )
         self.evictions = counter("evictions_total", "Blobs dropped from disk, by reason.", "reason")
+        self.scrubbed_bytes = counter(
+            "scrubbed_bytes_total", "Bytes read again from the disk to see whether they rot."
+        )
+        self.scrub_rotten = counter("scrub_rotten_total", "Blobs that scrubbing found rotten.")
+        self.scrub_repaired = counter(
+            "scrub_repaired_total", "Of those, what was had from upstream again."
+        )
         self.not_cached = counter(
             "not_cached_total", "Blobs served without being kept, by reason.", "reason"
         )

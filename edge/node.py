@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from edge.addressed import blob_at
 from edge.crew import ALONE, Crew, new_node_name
 from edge.departures import Departures
 from edge.documents import Documents
 from edge.fill import Blobs
 from edge.metrics import EdgeMetrics
+from edge.scrubbing import Scrub
 from edge.settings import EdgeSettings
 from edge.siblings import Alone, Siblings, Workers
 from edge.store import Store
@@ -74,6 +76,16 @@ class Node:
             clock=clock,
             metrics=metrics,
         )
+        self.scrub = Scrub(
+            self.store,
+            self.blobs,
+            lambda path: blob_at(path, self.blobs),
+            folder=settings.cache_dir,
+            bytes_per_s=settings.scrub_bytes_per_s / max(1, crew.count),
+            every_s=settings.scrub_every,
+            clock=clock,
+            metrics=metrics,
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -86,7 +98,8 @@ class Node:
             self.documents.open(),
         ):
             try:
-                yield
+                async with self.scrub.open():
+                    yield
             finally:
                 await self.blobs.close()
 

@@ -16,7 +16,7 @@ from kit.errors import FormatError
 from manifests.addresses import BundleAddress, ManifestAddress
 from manifests.documents import PageRef, Release, parse_root
 from manifests.names import TitleId
-from manifests.opening import first_request
+from manifests.opening import first_request, in_turns
 from manifests.page import parse_page
 
 REMEMBERED_MAX = 1024
@@ -25,7 +25,7 @@ REMEMBERED_MAX = 1024
 
 @dataclass(frozen=True, slots=True)
 class FirstRange:
-    """The span of a bundle that a fresh install asks for first."""
+    """A span of a bundle that a fresh install asks for first."""
 
     bundle: BundleAddress
     start: int
@@ -37,8 +37,8 @@ class Opening:
     """What a fresh install of a build asks for behind its root."""
 
     page: PageRef
-    range: FirstRange | None
-    """None for a build without bytes."""
+    ranges: tuple[FirstRange, ...]
+    """The first chunk, and what comes with it; none for a build without bytes."""
 
 
 class Openings:
@@ -116,7 +116,7 @@ def _opening(title: TitleId, ref: PageRef, content: Buffer) -> Opening:
     page = parse_page(content, ref)
     request = first_request(page)
     if request is None:
-        return Opening(ref, None)
-    bundle_id = page.chunks.bundles[request.bundle_index].bundle_id
-    wanted = FirstRange(BundleAddress(title, bundle_id), request.start, request.end)
-    return Opening(ref, wanted)
+        return Opening(ref, ())
+    bundle = BundleAddress(title, page.chunks.bundles[request.bundle_index].bundle_id)
+    turns = in_turns(request)
+    return Opening(ref, tuple(FirstRange(bundle, turn.start, turn.end) for turn in turns))

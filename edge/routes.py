@@ -202,7 +202,11 @@ class _Edge:
         blob = slice_blob(address, slices)
 
         async def pieces(start: int, end: int) -> Pieces:
-            landed = await self._blobs.begin(blob).landed()
+            flight = self._blobs.begin(blob)
+            if await flight.is_coming():
+                status.note_coming(flight)
+                yield b""
+            landed = await flight.landed()
             status.note(landed)
             yield self._counted(landed, start, end)
 
@@ -220,7 +224,11 @@ class _Edge:
             missing_count = sum(not self._blobs.has(blob.name) for blob in blobs)
             at = first * SLICE_SIZE
             async with aclosing(self._blobs.in_order(blobs)) as arriving:
-                async for landed in arriving:
+                async for flight in arriving:
+                    if at == first * SLICE_SIZE and await flight.is_coming():
+                        status.note_coming(flight, missing_count=missing_count, count=len(blobs))
+                        yield b""
+                    landed = await flight.landed()
                     status.note(landed, missing_count=missing_count, count=len(blobs))
                     yield self._counted(landed, max(0, start - at), end - at)
                     at += SLICE_SIZE

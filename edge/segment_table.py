@@ -48,6 +48,7 @@ ROW = np.dtype(
 ROW_SIZE = ROW.itemsize
 _ROW = struct.Struct("<32s32sQQIIIBBBx")
 _PLACE = struct.Struct("<Q4xI")
+_MOMENT = struct.Struct("<I")
 _HEADER = struct.Struct("<8sII")
 _MAGIC = b"PHSEG\x00\x00\x01"
 HEADER_SIZE = ROW_SIZE
@@ -70,6 +71,8 @@ class NewRow:
     size: int
     stored_at: int
     flags: int = 0
+    path: str = ""
+    """Where upstream has it; that is kept beside the table."""
 
 
 class SegmentTable:
@@ -170,9 +173,14 @@ class SegmentTable:
         """Tell whether one of the flags of a row is set."""
         return bool(self._memory[_at(row) + _FLAGS_AT] & flag)
 
+    def pinned_until(self, row: int) -> int:
+        """Return until when a row's blob is pinned; 0 if it is not."""
+        (until_s,) = _MOMENT.unpack_from(self._memory, _at(row) + _PINNED_AT)
+        return int(until_s)
+
     def set_pinned_until(self, row: int, until_s: int) -> None:
         """Say until when a row's blob is pinned, in seconds since the Unix epoch; 0 is not."""
-        struct.pack_into("<I", self._memory, _at(row) + _PINNED_AT, until_s)
+        _MOMENT.pack_into(self._memory, _at(row) + _PINNED_AT, until_s)
 
     def write(self, row: int, new: NewRow) -> None:
         """Fill in an empty row, and make it live last of all."""

@@ -37,7 +37,7 @@ def rows_for(segment_size: int) -> int:
 class Segment:
     """A segment that this process has mapped: its own, or another worker's."""
 
-    __slots__ = ("data_path", "number", "shelf", "table", "table_path", "verified")
+    __slots__ = ("data_path", "number", "paths_path", "shelf", "table", "table_path", "verified")
 
     def __init__(self, folder: Path, shelf: int, number: int, table: SegmentTable) -> None:
         self.shelf = shelf
@@ -47,6 +47,7 @@ class Segment:
         """By row: whether this process held the blob's bytes against its digest."""
         self.data_path = data_path(folder, number)
         self.table_path = table_path(folder, number)
+        self.paths_path = paths_path(folder, number)
 
     @classmethod
     def open(cls, folder: Path, shelf: int, number: int) -> Segment:
@@ -71,6 +72,11 @@ class Segment:
         return content if self.table.is_live(row) else None
 
 
+def shelf_folder(cache_dir: Path, shelf: int) -> Path:
+    """Return where the segments of a shelf are."""
+    return cache_dir / "segments" / f"{shelf:02}"
+
+
 def data_path(folder: Path, number: int) -> Path:
     """Return where the blobs of a segment are."""
     return folder / f"{number:06}.data"
@@ -79,6 +85,11 @@ def data_path(folder: Path, number: int) -> Path:
 def table_path(folder: Path, number: int) -> Path:
     """Return where the table of a segment is."""
     return folder / f"{number:06}.index"
+
+
+def paths_path(folder: Path, number: int) -> Path:
+    """Return where it is noted where upstream has the blobs of a segment."""
+    return folder / f"{number:06}.paths"
 
 
 def write_all(file: int, content: Buffer, offset: int) -> None:

@@ -64,6 +64,11 @@ class EdgeSettings(Group, frozen=True):
     """Under which of the shields this node itself is known, if it is one."""
     disk_threads: Annotated[int, Meta(ge=1)] = 4
     """Reads and writes of the cache at the same time."""
+    scrub_bytes_per_s: ByteSize = ByteSize(4 * MIB)
+    """All that is cached is read again at this rate, over all workers, and what rotted is fetched
+    anew: 1 TiB takes three days. 0 is never."""
+    scrub_every: Seconds = Seconds(86_400)
+    """A pass over the cache begins so long after the one before began, at the earliest."""
     warm_fetches_max: Annotated[int, Meta(ge=1)] = 4
     """Fetches of one warm at the same time: of `fills_max`, what it may take from players."""
     generic: GenericSettings = GenericSettings()

@@ -10,14 +10,23 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from edge.segment_paths import write_path
 from edge.segment_table import EMPTY, LIVE, NewRow, Rows, SegmentTable
-from edge.segments import Segment, data_path, rows_for, size_on_disk, table_path, write_all
+from edge.segments import (
+    Segment,
+    data_path,
+    paths_path,
+    rows_for,
+    size_on_disk,
+    table_path,
+    write_all,
+)
 from kit.buffers import Buffer
 from kit.errors import FormatError, SettingsError
 from kit.file_holes import HOLE_SIZE, punch_hole, size_taken
@@ -115,7 +124,9 @@ class Shelf:
         except OSError:
             self._undo(file, offset, held)
             raise
-        held.segment.table.write(row, _at(new, offset))
+        with suppress(OSError):  # it is kept all the same, and not mended by itself
+            write_path(held.segment.paths_path, row, new.path)
+        held.segment.table.write(row, replace(new, offset=offset))
         held.next_row += 1
         held.live_count += 1
         held.end = offset + size_on_disk(len(content))
@@ -248,12 +259,8 @@ class Shelf:
             self._end_writing(held)
 
     def _delete(self, number: int) -> None:
-        data_path(self._folder, number).unlink(missing_ok=True)
-        table_path(self._folder, number).unlink(missing_ok=True)
-
-
-def _at(new: NewRow, offset: int) -> NewRow:
-    return NewRow(new.name, new.digest, new.title, offset, new.size, new.stored_at, new.flags)
+        for path in (paths_path, data_path, table_path):
+            path(self._folder, number).unlink(missing_ok=True)
 
 
 def _sound_rows(rows: Rows, shelf: int, data_size: int) -> list[int]:

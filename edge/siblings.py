@@ -70,8 +70,10 @@ class Siblings(Protocol):
     def owns(self, name: bytes) -> bool:
         """Tell whether this worker is responsible for what has this name, a digest."""
 
-    async def fetch(self, name: bytes, path: str, take: Take[T]) -> T:
+    async def fetch(self, name: bytes, path: str, take: Take[T], *, if_none_match: str = "") -> T:
         """Return what ``take`` makes of the answer of who is responsible for ``name``.
+
+        With a tag in ``if_none_match`` that may be a 304.
 
         Raises:
             NotFound: There is no such thing.
@@ -97,7 +99,14 @@ class Alone:
         """Tell that this worker is responsible."""
         return True
 
-    async def fetch(self, name: bytes, path: str, take: Take[T]) -> T:  # noqa: ARG002 - nobody
+    async def fetch(
+        self,
+        name: bytes,  # noqa: ARG002 - nobody
+        path: str,
+        take: Take[T],  # noqa: ARG002
+        *,
+        if_none_match: str = "",  # noqa: ARG002
+    ) -> T:
         """Refuse: there is nobody to ask."""
         raise SiblingGone(f"{path}: there is no other worker")
 
@@ -155,8 +164,10 @@ class Workers:
         """Tell whether this worker is responsible for what has this name, a digest."""
         return self._owner(name) == self.index
 
-    async def fetch(self, name: bytes, path: str, take: Take[T]) -> T:
+    async def fetch(self, name: bytes, path: str, take: Take[T], *, if_none_match: str = "") -> T:
         """Return what ``take`` makes of the answer of who is responsible for ``name``.
+
+        With a tag in ``if_none_match`` that may be a 304.
 
         Raises:
             NotFound: There is no such thing.
@@ -164,7 +175,7 @@ class Workers:
             SiblingGone: Ask upstream yourself.
         """
         owner = self._owner(name)
-        asking = asyncio.create_task(self._ask(owner, path, take))
+        asking = asyncio.create_task(self._ask(owner, path, take, if_none_match))
         try:
             while not (await asyncio.wait([asking], timeout=LOOK_EVERY_S))[0]:
                 if not await self._looks.run(owner, lambda: self._is_alive(owner)):
@@ -195,8 +206,10 @@ class Workers:
     def _owner(self, name: bytes) -> int:
         return name[0] % WORKERS_MAX % self.count
 
-    async def _ask(self, owner: int, path: str, take: Take[T]) -> T:
+    async def _ask(self, owner: int, path: str, take: Take[T], if_none_match: str) -> T:
         headers = {HEADER: self._node_lease()}
+        if if_none_match:
+            headers["If-None-Match"] = if_none_match
         if HERE.get().nodes:
             headers[LOOP_HEADER] = HERE.get().header()
         try:
@@ -207,7 +220,8 @@ class Workers:
             ):
                 if reply.status == NoUpstream.status:
                     raise NoUpstream(await _detail(reply))
-                reply.require_content()
+                if not (if_none_match and reply.status == 304):
+                    reply.require_content()
                 return await take(reply)
         except TimeoutError as error:
             raise Unavailable(f"{path}: worker {owner} took too long") from error

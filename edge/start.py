@@ -185,8 +185,8 @@ class Starts:
             log.info("start.no_opening", title=title, code=error.code, detail=str(error))
             return
         is_there = await self._collect_manifest(title, opening.page, into)
-        if is_there and opening.range is not None:
-            await self._collect_range(opening.range, into)
+        for found in opening.ranges if is_there else ():
+            await self._collect_range(found, into)
 
     async def _collect_update(self, call: _Call, into: asyncio.Queue[Buffer | None]) -> None:
         title, delta = call.head.title, call.manifest_delta

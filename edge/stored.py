@@ -43,6 +43,13 @@ def stored_of(segments: Iterable[Segment], key: int) -> list[Stored]:
     return found
 
 
+def names_in(segment: Segment) -> list[Digest]:
+    """Return the names of all live blobs in ``segment``, in the order in which they lie."""
+    rows = segment.table.rows()
+    live = rows[rows["state"] == LIVE]
+    return [Digest(name.tobytes()) for name in live["name"][live["offset"].argsort()]]
+
+
 def stored_at(segment: Segment, row: int) -> Stored:
     """Return what is known of the blob of one row."""
     return _stored(segment.table.row(row))

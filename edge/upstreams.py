@@ -140,10 +140,11 @@ class Upstreams:
             for each in self._all
         ]
 
-    async def fetch(self, path: str, take: Take[T]) -> T:
+    async def fetch(self, path: str, take: Take[T], *, if_none_match: str = "") -> T:
         """Return what ``take`` makes of the first good answer for ``path``.
 
-        It may be called for two answers at a time, when one is slow to begin.
+        It may be called for two answers at a time, when one is slow to begin. With a tag in
+        ``if_none_match`` a good answer may be a 304.
 
         Raises:
             NotFound: All upstreams say that it does not exist.
@@ -153,7 +154,7 @@ class Upstreams:
         refused: list[Upstream] = []
         race: Race[T] = Race(
             self._attempts(path, refused),
-            partial(self._ask, path, take),
+            partial(self._ask, path, take, if_none_match),
             afford=self._afford,
             hedge_at_most_s=self._hedge_at_most_s,
         )
@@ -192,12 +193,12 @@ class Upstreams:
                 found.append(shield)
         return found[:SHIELDS_MAX]
 
-    async def _ask(self, path: str, take: Take[T], attempt: Attempt) -> T:
+    async def _ask(self, path: str, take: Take[T], if_none_match: str, attempt: Attempt) -> T:
         upstream, breaker = attempt.upstream, attempt.upstream.breaker
         started = self._clock.monotonic()
         self._metrics.upstream_attempts.labels(upstream.url).inc()
         try:
-            result = await self._answer(path, take, attempt, started)
+            result = await self._answer(path, take, if_none_match, attempt, started)
         except NotFound:
             breaker.succeed(attempt.leave)
             raise
@@ -215,11 +216,15 @@ class Upstreams:
             log.info("upstream.recovered", upstream=upstream.url)
         return result
 
-    async def _answer(self, path: str, take: Take[T], attempt: Attempt, started: float) -> T:
+    async def _answer(
+        self, path: str, take: Take[T], if_none_match: str, attempt: Attempt, started: float
+    ) -> T:
         url, lease = attempt.upstream.url + path, self._node_lease()
         headers = {LOOP_HEADER: HERE.get().header(self._here)}
         if lease:
             headers[HEADER] = lease
+        if if_none_match:
+            headers["If-None-Match"] = if_none_match
         try:
             async with (
                 asyncio.timeout(self._within_s),
@@ -227,7 +232,8 @@ class Upstreams:
             ):
                 attempt.has_begun = True
                 self._tell_latency(attempt.upstream, started)
-                reply.require_content()
+                if not (if_none_match and reply.status == 304):
+                    reply.require_content()
                 return await take(reply)
         except TimeoutError as error:
             raise Unavailable(f"{url}: not complete within {self._within_s:g} s") from error

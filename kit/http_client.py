@@ -72,9 +72,7 @@ class HttpReply:
             IntegrityError: It has more or fewer.
             Unavailable: The connection broke or stalled.
         """
-        declared = self._response.content_length
-        if declared is not None and declared != size:
-            raise IntegrityError(f"{self.url}: {declared} bytes declared, expected {size}")
+        self.require_size(size)
         body, at = bytearray(size), 0
         while piece := await self._next():
             if at + len(piece) > size:
@@ -84,6 +82,16 @@ class HttpReply:
         if at != size:
             raise IntegrityError(f"{self.url}: ended after {at} of {size} bytes")
         return body
+
+    def require_size(self, size: int) -> None:
+        """Do nothing unless another size is declared.
+
+        Raises:
+            IntegrityError: It is.
+        """
+        declared = self._response.content_length
+        if declared is not None and declared != size:
+            raise IntegrityError(f"{self.url}: {declared} bytes declared, expected {size}")
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives.

@@ -28,7 +28,8 @@ log = get_logger("http")
 
 Pieces = AsyncGenerator[Buffer, None]
 Body = Callable[[int, int], Pieces]
-"""Yields the bytes ``[start, end)`` of an object, in pieces of a few MiB at most."""
+"""Yields the bytes ``[start, end)`` of an object, in pieces of a few MiB at most. If the first is
+empty, the head may go before there are any."""
 
 WRITE_SIZE = 256 << 10
 """Handed to the socket at a time: few system calls, and a slow client is told from a dead one."""
@@ -117,7 +118,7 @@ async def _send(
         while True:
             length -= len(piece)
             await _write(request, response, memoryview(piece), begun)
-            begun = 0
+            begun = begun if not piece else 0
             if length <= 0:
                 break
             piece = await anext(pieces)

@@ -52,8 +52,12 @@ class Listening:
         sockets: list[socket.socket],
         factory: Factory,
         registry: CollectorRegistry,
+        *,
+        setting: str | None = None,
     ) -> None:
+        """Serve ``sockets``; errors call the settings ``setting``, else ``{name}.listen``."""
         self._name = name
+        self._setting = f"{setting or f'{name}.listen'}.tls"
         self._settings = settings
         self._sockets = sockets
         self._factory = factory
@@ -74,9 +78,7 @@ class Listening:
             SettingsError: The certificate cannot be used; the message names its setting.
         """
         if self._settings.tls is not None:
-            self._tls = await asyncio.to_thread(
-                load_server_tls, self._settings.tls, f"{self._name}.listen.tls"
-            )
+            self._tls = await asyncio.to_thread(load_server_tls, self._settings.tls, self._setting)
             self._told("tls.certificate", self._tls)
         await self._serve(self._tls.context if self._tls else None)
 
@@ -94,7 +96,7 @@ class Listening:
 
     async def look(self) -> None:
         """Take up a new certificate if there is one; what is wrong with it is logged once."""
-        settings, setting = self._settings.tls, f"{self._name}.listen.tls"
+        settings, setting = self._settings.tls, self._setting
         assert settings is not None
         assert self._tls is not None
         stamp: object = "missing"

@@ -6,6 +6,8 @@ console starts knows what it will ask for.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chunks.plan import RangeRequest, Wanted, range_requests
 from manifests.page import Page
 
@@ -21,3 +23,18 @@ def first_request(page: Page) -> RangeRequest | None:
     rows = zip(*(column.tolist() for column in columns), strict=True)
     wanted = [Wanted(row, *place) for row, place in enumerate(rows)]
     return next(range_requests(wanted), None)
+
+
+def in_turns(request: RangeRequest) -> list[RangeRequest]:
+    """Return ``request`` as the spans that a start call brings: its first chunk, and the rest.
+
+    So the first chunk is verified and written while the others are on their way: what is behind
+    it takes a new connection one or two round trips more.
+    """
+    first, *others = request.chunks
+    if not others or others[0].start < first.end:  # a manifest may let chunks overlap
+        return [request]
+    return [
+        replace(request, end=first.end, chunks=(first,)),
+        replace(request, start=first.end, chunks=tuple(others)),
+    ]

@@ -43,6 +43,8 @@ MANIFEST_PART_SIZE_MAX = 64 << 10
 MANIFEST_PART_COUNT_MAX = 2
 """Root and first page, or a manifest delta."""
 RANGE_PART_SIZE_MAX = max(FIRST_REQUEST_SIZE, CHUNK_SIZE_MAX)
+RANGE_PART_COUNT_MAX = 2
+"""The first chunk, and what comes with it."""
 LEASE_SIZE_MAX = 2048
 REFUSAL_SIZE_MAX = 4096
 PATH_SIZE_MAX = 160
@@ -82,14 +84,14 @@ class Absent:
     span: Span
 
 
-class LeasePart(msgspec.Struct, frozen=True):
+class LeasePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The lease that the edge got for the player, as the entitlement service gave it."""
 
     lease: Annotated[str, Meta(min_length=1, max_length=1024)]
     expires_in_s: Annotated[float, Meta(gt=0, le=86_400)]
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The player gets no content, said as a problem document after parts were sent already."""
 
     status: Annotated[int, Meta(ge=400, le=599)]

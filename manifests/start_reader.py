@@ -17,6 +17,7 @@ from manifests.start import (
     MANIFEST_PART_COUNT_MAX,
     PART,
     PATH_SIZE_MAX,
+    RANGE_PART_COUNT_MAX,
     RANGE_PART_SIZE_MAX,
     REFUSAL_SIZE_MAX,
     VERSION,
@@ -57,7 +58,7 @@ class AnswerReader:
         self._buffer = bytearray()
         self._seen: set[tuple[str, Span]] = set()
         self._manifest_count = 0
-        self._has_range = False
+        self._ranges: list[tuple[str, tuple[int, int]]] = []
         self._has_permission = False
 
     @property
@@ -153,10 +154,19 @@ class AnswerReader:
                 is_one_more = self._manifest_count < MANIFEST_PART_COUNT_MAX
                 return title == self._title and span is None and is_one_more
             case BundleAddress(title, _):
-                is_range = span is not None and span[0] < span[1]
-                return title == self._title and is_range and not self._has_range
+                return title == self._title and span is not None and self._is_due(path, span)
             case _:
                 return False
+
+    def _is_due(self, path: str, span: tuple[int, int]) -> bool:
+        """Tell whether a range may come now: the first, or what goes on where that ends."""
+        if not span[0] < span[1] or len(self._ranges) == RANGE_PART_COUNT_MAX:
+            return False
+        if not self._ranges:
+            return True
+        before, (start, end) = self._ranges[-1]
+        is_small = span[1] - start <= RANGE_PART_SIZE_MAX
+        return (before, end) == (path, span[0]) and is_small
 
     def _taken(self, kind: Kind, path: str, span: Span, body: bytes) -> tuple[Part, ...]:
         if kind is Kind.END:
@@ -165,7 +175,8 @@ class AnswerReader:
             return (self._permission(kind, body),)
         self._seen.add((path, span))
         self._manifest_count += self._stage is Stage.MANIFEST
-        self._has_range |= self._stage is Stage.RANGE
+        if self._stage is Stage.RANGE and span is not None:
+            self._ranges.append((path, span))
         return (Absent(path, span) if kind is Kind.ABSENT else Content(path, span, body),)
 
     def _permission(self, kind: Kind, body: bytes) -> LeasePart | Refusal:

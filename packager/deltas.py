@@ -16,10 +16,11 @@ from packager.delta_journal import DeltaJournal
 from packager.delta_sets import NewSet, make_known, renew_heads
 from packager.lock import Lock
 from packager.own_sets import OwnSetOmitted
-from packager.patches import DeltaSettings, DeltaTally, MadeDeltas
+from packager.patches import DeltaTally, MadeDeltas
 from packager.published import stored_bundles
 from packager.release_sets import Making, OnProgress, SetOutcome, make_sets
 from packager.releases import find_release
+from packager.settings import DeltaSettings
 from packager.title_store import TitleStore
 
 

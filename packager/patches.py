@@ -19,10 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from msgspec import Meta
 
 from chunks.chunk_id import CHUNK_ID_SIZE, ChunkId, Digest
 from chunks.delta import (
@@ -35,8 +34,6 @@ from chunks.delta import (
 from chunks.delta_bundle import DeltaBundleWriter, PackedDelta
 from kit.clock import Clock
 from kit.concurrency import core_count, in_order, to_its_end
-from kit.settings import Group
-from kit.units import ByteSize, Seconds
 from manifests.changes import missing_rows
 from manifests.delta_index import StoredDelta, encode_delta_index
 from manifests.documents import ObjectRef
@@ -46,6 +43,7 @@ from packager.delta_journal import DeltaJournal, JournaledDelta, name_of_delta
 from packager.delta_runs import Run, runs_of, size_of
 from packager.delta_sources import find_sources
 from packager.published import stored_bundles
+from packager.settings import DeltaSettings
 from packager.title_store import TitleStore
 
 SAVED_SIZE_MIN = 4096
@@ -55,17 +53,6 @@ ones that save two hundredths there are many where a release brings much that is
 
 DELTA_MEMORY = 240 << 20
 """What one delta under way takes at most: 24 MiB of base, its suffix array and the match cache."""
-
-
-class DeltaSettings(Group, frozen=True):
-    """What deltas may cost the publisher."""
-
-    cpu_seconds_max: Seconds = Seconds(4 * 3600)
-    """Seconds of all cores spent on the smallest deltas of a release; the rest are quick ones."""
-    memory_max: ByteSize = ByteSize(768 << 20)
-    """What all deltas under way may take together; it bounds how many are. One takes 240 MiB."""
-    reach: Annotated[int, Meta(ge=1, le=8)] = 3
-    """From so many builds back updates get deltas made for them where others cost 3 % more."""
 
 
 @dataclass(slots=True)

@@ -43,7 +43,6 @@ from packager.known_chunks import KnownChunks
 from packager.layout import Layout, PlannedGroup, arrange
 from packager.ledger import Ledger
 from packager.lock import Lock
-from packager.patches import DeltaSettings
 from packager.pipeline import Pipeline, StageSeconds
 from packager.progress import ProgressDisplay, Unseen
 from packager.publish import (
@@ -57,6 +56,7 @@ from packager.published import Published, read_published, stored_bundles
 from packager.release_sets import Making, OnProgress, make_sets
 from packager.scan import scan
 from packager.segments import Segment, segments_of
+from packager.settings import DeltaSettings
 from packager.title_store import TitleStore
 from packager.vouching import Voucher
 from packager.windows import WindowReader

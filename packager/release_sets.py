@@ -24,7 +24,8 @@ from manifests.model import Build
 from packager.chains import Chain, Link, cost_of, follow
 from packager.delta_sets import named_sets
 from packager.own_sets import OwnSetOmitted, Prospect, Reason, is_worth, prospect
-from packager.patches import DeltaSettings, DeltaTally, MadeDeltas, make_deltas
+from packager.patches import DeltaTally, MadeDeltas, make_deltas
+from packager.settings import DeltaSettings
 from packager.title_store import TitleStore
 
 OnProgress = Callable[[Release, DeltaTally], None]

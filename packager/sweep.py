@@ -28,19 +28,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
-
-from msgspec import Meta
 
 from chunks.chunk_id import Digest
 from kit.concurrency import for_each
 from kit.errors import Conflict, FormatError, IntegrityError, InvalidInput, NotFound
 from kit.object_storage import ObjectStat
-from kit.settings import Group
-from kit.units import Seconds
 from manifests import locations
 from manifests.documents import PageRef, Release
 from manifests.page import parse_page
+from packager.settings import SweepSettings
 from packager.title_store import TitleStore
 from packager.writer_lock import WriterLock
 
@@ -48,15 +44,6 @@ DELETES_AT_ONCE = 500
 """So often the lock is looked at; on S3 one request, on a disk well under a second."""
 
 PAGES_AT_ONCE = 8
-
-
-class SweepSettings(Group, frozen=True):
-    """How much of the past is kept."""
-
-    keep: Annotated[int, Meta(ge=1)] = 3
-    """The newest so many releases are live, whether or not a channel points to them."""
-    grace: Seconds = Seconds(7 * 86400)
-    """Nothing younger is deleted. As long as an edge may serve what it cached (a week)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,16 +22,10 @@ from kit.telemetry import get_logger
 from manifests.lease import LIFETIME_S, TOKEN_ID_SIZE, Lease, Subject, encode_lease
 from manifests.lease_gate import Gate
 from manifests.names import TitleId
-from playhead.settings import Settings
 
 LOOK_EVERY_S = 0.5
 
 log = get_logger("leases")
-
-
-def lease_keys(settings: Settings, clock: Clock) -> KeyRingFile:
-    """Return the file of keys that leases are made and checked by."""
-    return KeyRingFile(settings.data / settings.keys.dir / settings.leases.keys_file, clock)
 
 
 class Gatekeeper:

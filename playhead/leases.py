@@ -16,8 +16,7 @@ from kit.http_client import HttpClient
 from kit.key_ring_file import KeyRingFile
 from manifests.lease import TOKEN_ID_SIZE, Subject
 from manifests.names import TitleId
-from playhead.gatekeeping import lease_keys
-from playhead.revocations import ledger_file
+from playhead.lease_files import lease_keys, ledger_file
 from playhead.settings import Settings
 from services.entitlement.ledger import LedgerView, Taken, give_back, revoke
 from services.entitlement.ledger_file import LedgerFile

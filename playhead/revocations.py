@@ -30,6 +30,7 @@ from manifests.lease import HEADER
 from manifests.lease_gate import Gate
 from manifests.revocation_feed import BATCH_MAX, CURRENT, PATH, Revoked, revocations_in
 from playhead.gatekeeping import Gatekeeper
+from playhead.lease_files import ledger_file
 from playhead.settings import LeaseSettings, Settings
 from services.entitlement.ledger_file import LedgerFile, Stamp
 
@@ -50,11 +51,6 @@ class Source(Protocol):
 
     async def follow(self, gate: Gate, known: asyncio.Event) -> None:
         """Tell ``gate``; set ``known`` once it knows all that still matters."""
-
-
-def ledger_file(settings: Settings) -> LedgerFile:
-    """Return where this machine keeps what was revoked."""
-    return LedgerFile(settings.data / settings.entitlement.dir / "ledger.json")
 
 
 def follow_revocations(

@@ -23,9 +23,10 @@ from kit.service import Binder
 from origin.renewal import Renewal
 from playhead import compose, edge_operators, edge_workers, publishing_service, trust
 from playhead.engines import gate_socket
-from playhead.gatekeeping import Gatekeeper, lease_keys
+from playhead.gatekeeping import Gatekeeper
+from playhead.lease_files import lease_keys, ledger_file
 from playhead.local_secrets import OPERATOR_FILE, PLAYER_FILE, local_secret
-from playhead.revocations import follow_revocations, ledger_file
+from playhead.revocations import follow_revocations
 from playhead.settings import Settings
 from services.entitlement.local_ownership import LocalIdentity, LocalOwnership
 from services.entitlement.service import Entitlement

@@ -15,8 +15,7 @@ from kit.storage_lock import LockSettings
 from kit.units import Seconds
 from origin.publishing.settings import PublishingSettings
 from origin.settings import OriginSettings
-from packager.patches import DeltaSettings
-from packager.sweep import SweepSettings
+from packager.settings import DeltaSettings, SweepSettings
 from playhead.key_settings import KeysSettings
 from services.accounts.settings import AccountsSettings
 from services.entitlement.settings import EntitlementSettings

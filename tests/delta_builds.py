@@ -19,7 +19,7 @@ from manifests.model import Build
 from packager.chunk_source import ChunkSource
 from packager.deltas import DeltaReport, add_deltas
 from packager.lock import Lock
-from packager.patches import DeltaSettings
+from packager.settings import DeltaSettings
 from packager.title_store import TitleStore
 from tests.pushes import TITLE, FreeLock, push_folder
 

@@ -19,7 +19,7 @@ from manifests.delta_index import DeltaIndex, StoredDelta, encode_delta_index, p
 from manifests.documents import DeltaRef, Head, ObjectRef, Release, encode, parse_head
 from manifests.model import BundleRef
 from packager.deltas import DeltaReport, add_deltas
-from packager.patches import DeltaSettings
+from packager.settings import DeltaSettings
 from packager.title_store import TitleStore
 from tests.faulty_edge import Asked, FaultyEdge
 from tests.pushes import LIVE, TITLE, FreeLock, push_folder, stored_objects

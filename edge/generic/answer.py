@@ -103,18 +103,17 @@ def from_entry(
             return _marked(ResponseHead(416, "Range Not Satisfiable", fields), None, status)
 
 
-def from_error(
-    error: PlayheadError, status: int, now: float, said: CacheStatus | None, *, has_body: bool
-) -> Answer:
+def from_error(error: PlayheadError, status: int, now: float, *, has_body: bool) -> Answer:
     """Return an answer of our own that says what went wrong."""
     text = {"type": f"urn:playhead:error:{error.code}", "code": error.code, "status": status}
-    return own(status, text | {"detail": str(error)}, now, said, has_body=has_body)
+    return own(status, text | {"detail": str(error)}, now, has_body=has_body)
 
 
-def own(
-    status: int, text: dict[str, object], now: float, said: CacheStatus | None, *, has_body: bool
-) -> Answer:
-    """Return an answer of our own: a problem document, stored by nobody."""
+def own(status: int, text: dict[str, object], now: float, *, has_body: bool) -> Answer:
+    """Return an answer of our own: a problem document, stored by nobody.
+
+    It says nothing of a cache, since none had a part in it: RFC 9211, section 2.
+    """
     content = msgspec.json.encode(text)
     fields = Fields(
         (
@@ -128,13 +127,12 @@ def own(
         fields = fields.plus(("Retry-After", str(RETRY_AFTER_S)))
     head = ResponseHead(status, _REASONS.get(status, ""), fields)
     body = iter((content,)) if has_body else None
-    return Answer(marked(head, said), body, "error")
+    return Answer(head, body, "error")
 
 
-def marked(head: ResponseHead, status: CacheStatus | None) -> ResponseHead:
+def marked(head: ResponseHead, status: CacheStatus) -> ResponseHead:
     """Return ``head`` with what we say of it: RFC 9211."""
-    member = status.member(CACHE_NAME) if status is not None else CACHE_NAME
-    return head.with_fields(with_cache_status(head.fields, member))
+    return head.with_fields(with_cache_status(head.fields, status.member(CACHE_NAME)))
 
 
 _REASONS = {
@@ -145,6 +143,7 @@ _REASONS = {
     502: "Bad Gateway",
     503: "Service Unavailable",
     504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
 }
 
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from edge.generic.answer import Answer, from_error, own
 from edge.generic.client import Client, RequestRefused
-from edge.generic.proxy import Incoming, Proxy
+from edge.generic.incoming import Incoming
+from edge.generic.lookup import Lookup
+from edge.generic.proxy import Proxy
 from edge.generic.settings import GenericSettings
 from edge.generic.store import ResponseStore
 from edge.generic.upstream import READ_SIZE, Upstream
 from kit.clock import Clock
-from kit.errors import SettingsError
-from kit.http_semantics.cache_status import CacheStatus
 from kit.http_server import Overloaded
+from kit.listening import Listening
 from kit.service import Address, Binder
-from kit.sockets import advice
+from kit.sockets import open_sockets
 from kit.telemetry import get_logger
 
 log = get_logger("edge.generic")
 
-BACKLOG = 1024
+NAME, SETTING = "generic", "edge.generic.listen"
 
 
 def bind(binder: Binder, settings: GenericSettings, clock: Clock) -> GenericCache:
@@ -47,6 +48,7 @@ class GenericCache:
         self.address: Address | None = None
         """Where it listens, once it does."""
         self._settings = settings
+        self._registry = registry
         self._clock = clock
         self._store = ResponseStore(settings.max_bytes, settings.variants_max)
         self._upstream = Upstream(settings, clock)
@@ -61,29 +63,26 @@ class GenericCache:
         """Listen; on leaving, let what is under way come to its end.
 
         Raises:
-            SettingsError: The address cannot be listened on; the message names its setting.
+            SettingsError: The address cannot be listened on, or a certificate cannot be used; the
+                message names its setting.
         """
         listen = self._settings.listen
-        try:
-            server = await asyncio.start_server(
-                self._connected,
-                listen.host,
-                listen.port,
-                limit=READ_SIZE,
-                backlog=BACKLOG,
-                reuse_address=True,
-            )
-        except OSError as error:
-            raise SettingsError(
-                advice("edge.generic.listen", listen.host, listen.port, error)
-            ) from error
-        port = server.sockets[0].getsockname()[1]
-        self.address = Address("edge", listen.host, port)
+        sockets = await asyncio.to_thread(open_sockets, listen, SETTING)
+        listening = Listening(
+            NAME, listen, sockets, self._connection, self._registry, setting=SETTING
+        )
+        await self._upstream.open()
+        await listening.start()
+        watching = asyncio.create_task(listening.watch())
+        port = sockets[0].getsockname()[1]
+        self.address = Address("edge", listen.host, port, is_tls=listen.tls is not None)
         log.info("listening", service="edge", url=self.address.url, host=listen.host, port=port)
         try:
             yield
         finally:
-            server.close()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            listening.stop()
             await self._drain()
             await self._proxy.close()
 
@@ -100,8 +99,12 @@ class GenericCache:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    def _connection(self) -> asyncio.Protocol:
+        """Return what takes a new connection's bytes."""
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=READ_SIZE), self._connected)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._clients) >= self._settings.connections_max or self._is_draining:
+        if len(self._clients) >= self._settings.listen.connections_max or self._is_draining:
             writer.close()
             return
         client = Client(reader, writer, self._settings)
@@ -119,14 +122,21 @@ class GenericCache:
             self._metrics.connections.dec()
             del self._clients[client]
 
-    async def _answer(self, incoming: Incoming) -> Answer:
+    def _answer(self, incoming: Incoming) -> Answer | Coroutine[None, None, Answer]:
+        found = self._proxy.at_once(incoming)
+        if not isinstance(found, Answer):
+            return self._find(found, incoming)
+        self._metrics.requests.labels(found.result).inc()
+        return found
+
+    async def _find(self, found: Lookup | None, incoming: Incoming) -> Answer:
         if self._running >= self._settings.listen.requests_max:
             error = Overloaded(f"{self._running} requests are being served, the most there may be")
-            answer = from_error(error, 503, self._clock.now(), None, has_body=True)
+            answer = from_error(error, 503, self._clock.now(), has_body=True)
         else:
             self._running += 1
             try:
-                answer = await self._proxy.answer(incoming)
+                answer = await self._proxy.answer(found, incoming)
             finally:
                 self._running -= 1
         self._metrics.requests.labels(answer.result).inc()
@@ -135,9 +145,8 @@ class GenericCache:
     def _refuse(self, refused: RequestRefused) -> Answer:
         self._metrics.requests.labels("refused").inc()
         text: dict[str, object] = {"code": "bad-request", "status": refused.status}
-        said: CacheStatus | None = None
         now = self._clock.now()
-        return own(refused.status, text | {"detail": str(refused)}, now, said, has_body=True)
+        return own(refused.status, text | {"detail": str(refused)}, now, has_body=True)
 
 
 class _Metrics:

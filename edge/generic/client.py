@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import h11
 
 from edge.generic.answer import Answer
 from edge.generic.errors import ClientLeft
-from edge.generic.proxy import Incoming
+from edge.generic.incoming import Incoming
 from edge.generic.settings import GenericSettings
 from edge.generic.upstream import READ_SIZE, decoded, encoded
 from kit.errors import Unavailable
@@ -19,6 +21,13 @@ from kit.http_semantics.messages import RequestHead, ResponseHead, end_to_end
 
 WRITE_SIZE = 256 * 1024
 """Bytes handed to the kernel at once; a client that takes fewer in ``drop_stalled_after`` goes."""
+
+
+# A name or an address, and a port: RFC 9110, section 4.2. What holds more, as a user or a blank,
+# would be one host to us and another to whom we pass it on.
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[\w.~:-]+\])(?::[0-9]*)?"
+)
 
 
 class RequestRefused(Exception):  # noqa: N818 - the client's mistake
@@ -41,19 +50,32 @@ class Client:
         self._writer = writer
         self._settings = settings
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=settings.head_max_bytes)
+        self._early = 0
+        """Bytes taken before the answer was sent that they may have to wait for."""
         writer.transport.set_write_buffer_limits(high=WRITE_SIZE)
 
     async def serve(
         self,
-        answer: Callable[[Incoming], Awaitable[Answer]],
+        answer: Callable[[Incoming], Answer | Coroutine[None, None, Answer]],
         refuse: Callable[[RequestRefused], Answer],
         is_draining: Callable[[], bool],
     ) -> None:
-        """Answer requests until either side has enough."""
+        """Answer requests until either side has enough.
+
+        Args:
+            answer: Returns the answer to a request, or if it needs somebody else, what finds it,
+                which is cancelled if the client leaves.
+            refuse: Returns the answer to what is no request.
+            is_draining: Tells whether to serve no further requests.
+        """
         try:
             while (request := await self._next(refuse)) is not None:
                 self.is_idle = False
-                await self._send(await answer(request), closes=is_draining())
+                found = answer(request)
+                if isinstance(found, Answer):
+                    await self._send(found, closes=is_draining())
+                else:
+                    await self._while_there(self._send_found(found, is_draining), request)
                 self.is_idle = True
                 if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                     return  # it said so, or there is a body that nobody wanted
@@ -67,11 +89,47 @@ class Client:
         """End the connection."""
         self._writer.close()
 
+    async def _send_found(
+        self, finding: Coroutine[None, None, Answer], is_draining: Callable[[], bool]
+    ) -> None:
+        found = await finding
+        await self._send(found, closes=is_draining())
+
+    async def _while_there(self, work: Coroutine[None, None, None], request: Incoming) -> None:
+        """Do ``work`` for as long as the client is there: one that has left wants no answer.
+
+        A request with a body is read by whoever passes it on, which notices by itself.
+        """
+        if request.body is not None:
+            return await work
+        doing, leaving = asyncio.create_task(work), asyncio.create_task(self._left())
+        try:
+            await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise ClientLeft
+        finally:
+            doing.cancel()
+            leaving.cancel()
+            await asyncio.gather(doing, leaving, return_exceptions=True)
+        return doing.result()
+
+    async def _left(self) -> None:
+        """Return once the client has closed its side.
+
+        What it sends instead is kept, if it is not too much: a request before its time.
+        """
+        with suppress(OSError):
+            while came := await self._reader.read(READ_SIZE):
+                self._http.receive_data(came)
+                self._early += len(came)
+                if self._early > READ_SIZE:
+                    await asyncio.Event().wait()
+            self._http.receive_data(b"")
+
     async def _next(self, refuse: Callable[[RequestRefused], Answer]) -> Incoming | None:
         """Return the next request, None if there is none; one that is wrong is answered here."""
         try:
-            async with asyncio.timeout(self._settings.listen.close_idle_after):
-                event = await self._event()
+            event = await self._first_event()
             if not isinstance(event, h11.Request):
                 return None
             return self._incoming(event)
@@ -83,7 +141,27 @@ class Client:
             await self._send(refuse(refused), closes=True)
         return None
 
+    async def _first_event(self) -> object:
+        """Return the head of the next request, which must be here soon once it has begun."""
+        listen = self._settings.listen
+        event = self._http.next_event()
+        if event is not h11.NEED_DATA:
+            return event
+        has_begun = bool(self._http.trailing_data[0])
+        within_s = listen.head_within if has_begun else listen.close_idle_after
+        async with asyncio.timeout(within_s) as limit:
+            while event is h11.NEED_DATA:
+                self._http.receive_data(await self._reader.read(READ_SIZE))
+                if not has_begun:
+                    has_begun = True
+                    limit.reschedule(asyncio.get_running_loop().time() + listen.head_within)
+                event = self._http.next_event()
+        self._early = 0
+        return event
+
     def _incoming(self, event: h11.Request) -> Incoming:
+        if not event.http_version.startswith(b"1."):
+            raise RequestRefused(505, "HTTP/1.1 is spoken here")
         fields = decoded(event)
         if sum(len(n) + len(v) for n, v in fields) > self._settings.head_max_bytes:
             raise RequestRefused(431, "the head of the request is too large")
@@ -92,12 +170,14 @@ class Client:
             raise RequestRefused(400, "both Transfer-Encoding and Content-Length")
         has_body = "transfer-encoding" in fields or fields.get("content-length") not in {None, "0"}
         target, host = event.target.decode("latin-1"), fields.only("host") or ""
+        if _HOST.fullmatch(host) is None:
+            raise RequestRefused(400, f"Host {host[:200]!r} is no host")
         if not target.startswith("/") and target != "*" and event.method != b"CONNECT":
             target, host = _origin_form(target)
             fields = _with_host(fields, host)
         if not has_body:
             self._http.next_event()  # its end
-        head = RequestHead(event.method.decode("latin-1"), target, fields)
+        head = RequestHead(event.method.decode("latin-1"), target, end_to_end(fields))
         return Incoming(head, host, self._body() if has_body else None, self._interim)
 
     async def _body(self) -> AsyncIterator[bytes]:
@@ -123,6 +203,7 @@ class Client:
             if event is not h11.NEED_DATA:
                 return event
             self._http.receive_data(await self._reader.read(READ_SIZE))
+            self._early = 0
 
     async def _interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on: RFC 9110, section 15.2. A client of HTTP/1.0 knows none."""
@@ -211,7 +292,8 @@ def _origin_form(target: str) -> tuple[str, str]:
         parts = urlsplit(target)
     except ValueError as error:
         raise RequestRefused(400, f"target {target[:200]!r}: {error}") from error
-    if parts.scheme.lower() not in {"http", "https"} or not parts.netloc or "@" in parts.netloc:
+    is_http = parts.scheme.lower() in {"http", "https"}
+    if not is_http or not parts.netloc or _HOST.fullmatch(parts.netloc) is None:
         raise RequestRefused(400, f"target {target[:200]!r} is neither a path nor an http URL")
     _, _, rest = target.partition("://")
     path = rest[len(parts.netloc) :]

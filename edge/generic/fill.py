@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from edge.generic.content import Content, Spans, Whole
 from edge.generic.errors import UpstreamBroken
 from edge.generic.store import ENTRY_OVERHEAD, ResponseStore
-from edge.generic.upstream import Reply
+from edge.generic.streams import Source
 from kit.errors import Unavailable
+from kit.http_semantics.conditions import strong_validator
 from kit.http_semantics.messages import ResponseHead
 from kit.http_semantics.ranges import parse_content_range
 from kit.http_semantics.stored import StoredResponse
 
 AHEAD_MAX = 1024 * 1024
 """Bytes read ahead of the one client of a response that turned out too large to be kept."""
-
-
-class Flight:
-    """One request to the upstream whose response may be stored for a key."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.is_void = False
-        """What it brings may be outdated: something invalidated the key since it began."""
-        self.landed: asyncio.Future[Fill | None] = asyncio.get_running_loop().create_future()
-        """What others may follow, known once the head of the response is."""
-
-    def land(self, fill: Fill | None) -> None:
-        """Tell those who wait."""
-        if not self.landed.done():
-            self.landed.set_result(fill)
 
 
 class Room:
@@ -60,21 +46,28 @@ class Fill:
 
     def __init__(
         self,
-        reply: Reply,
+        reply: Source,
         stored: StoredResponse,
-        flight: Flight,
         store: ResponseStore,
         room: Room,
         *,
+        key: str,
+        is_void: Callable[[], bool],
         size_max: int,
     ) -> None:
+        """Take over ``reply``, to store it under ``key`` unless it ``is_void`` once it is all here.
+
+        What is larger than ``size_max`` bytes is not kept.
+        """
         self.stored = stored
         self.head: ResponseHead = reply.head
+        self.upstream_status = reply.upstream_status
         self.is_whole = reply.content_length is not None
         """Whether its end is certain from the head on."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reply = reply
-        self._flight = flight
+        self._key = key
+        self._is_void = is_void
         self._store = store
         self._room = room
         self._size_max = size_max
@@ -89,7 +82,7 @@ class Fill:
         self._has_ended = False
 
     @classmethod
-    def may_begin(cls, reply: Reply, room: Room, size_max: int) -> bool:
+    def may_begin(cls, reply: Source, room: Room, size_max: int) -> bool:
         """Tell whether there is room for the response, and take it."""
         length = reply.content_length or 0
         return length <= size_max and room.take(length + ENTRY_OVERHEAD)
@@ -105,6 +98,7 @@ class Fill:
             self._keep()
         except Unavailable as error:
             self._error = error
+            self._keep_part()
         finally:
             if not self._has_ended and self._error is None:
                 self._error = UpstreamBroken("the response was not read to its end")
@@ -165,8 +159,24 @@ class Fill:
     def _keep(self) -> None:
         self._has_ended = True
         content = _content(self.head, self._pieces) if self._is_kept else None
-        if content is not None and not self._flight.is_void:
-            self._store.put(self._flight.key, self.stored, content)
+        if content is not None and not self._is_void():
+            self._store.put(self._key, self.stored, content)
+
+    def _keep_part(self) -> None:
+        """Keep what came of a response that broke off, if the rest can be asked for: 3.3."""
+        length = self._reply.content_length
+        if (
+            self.head.status == 200
+            and self._is_kept
+            and self._size
+            and length is not None
+            and not self._is_void()
+            and strong_validator(self.stored.head.fields, self.stored.received_at) is not None
+            and self.head.fields.get("accept-ranges") != "none"
+        ):
+            part = Spans(((0, Whole.of(self._pieces)),), length)
+            # What is whole, be it old, is worth more than what is not.
+            self._store.put(self._key, self.stored, part, unless_whole=True)
 
     def _wake(self) -> None:
         self._changed.set()

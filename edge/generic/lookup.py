@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from edge.generic.answer import covers
 from edge.generic.store import Entry, ResponseStore
 from kit.http_semantics.cache_status import Forwarded
-from kit.http_semantics.conditions import CONDITIONS, FOR_ORIGIN_ONLY
-from kit.http_semantics.directives import Directives, request_directives
+from kit.http_semantics.conditions import CONDITIONS, FOR_ORIGIN_ONLY, validation
+from kit.http_semantics.directives import NONE, Directives, request_directives
 from kit.http_semantics.invalidation import authority
 from kit.http_semantics.messages import RequestHead
 from kit.http_semantics.reuse import Reuse, reuse
@@ -27,6 +27,8 @@ class Lookup:
     """What to do with it, where it has what is asked for; else None."""
     why: Forwarded
     """Why the upstream is asked, if it is."""
+    is_collapsed: bool | None = None
+    """False if it waited for another's response that turned out not to be for it."""
 
     @property
     def usable(self) -> Entry | None:
@@ -34,15 +36,25 @@ class Lookup:
         return self.match if self.verdict is not None else None
 
     @property
-    def is_plain(self) -> bool:
-        """Tell whether others may wait for its response, and it for theirs."""
+    def may_follow(self) -> bool:
+        """Tell whether it may wait for another's response: what it asks for is what all get."""
         fields = self.request.fields
         return (
             self.request.method == "GET"
             and "range" not in fields
             and "authorization" not in fields
-            and not any(name in fields for name in CONDITIONS)
             and not self.wants.arguments
+        )
+
+    @property
+    def may_lead(self) -> bool:
+        """Tell whether others may wait for its response: conditions that are sent are ours."""
+        if not self.may_follow:
+            return False
+        has_none = not any(name in self.request.fields for name in CONDITIONS)
+        entry = self.usable
+        return has_none or (
+            entry is not None and validation(self.request.fields, [entry.stored]) is not None
         )
 
 
@@ -70,5 +82,7 @@ def look_up(store: ResponseStore, key: str, request: RequestHead, now: float) ->
     if not covers(match, request, now):
         return Lookup(key, request, wants, match, None, "partial")
     verdict = reuse(match.stored, wants, now)
-    why = "request" if verdict is Reuse.ASKED else "stale"
+    # Where nobody had to ask for it to be validated, it is stale: RFC 9211, section 2.2.
+    is_fresh = reuse(match.stored, NONE, now) is Reuse.FRESH
+    why = "request" if verdict is Reuse.ASKED and is_fresh else "stale"
     return Lookup(key, request, wants, match, verdict, why)

@@ -31,11 +31,11 @@ class GenericSettings(Group, frozen=True):
     """Responses kept of one URL, for requests that differ in what `Vary` names."""
     head_max_bytes: ByteSize = ByteSize(32 * KIB)
     """Of the head of a request or a response; a larger one is refused."""
-    connections_max: Annotated[int, Meta(ge=1)] = 4096
-    """Clients connected at the same time; one more is not accepted until another leaves."""
     stale_on_error_for: Seconds = Seconds(24 * 3600)
     """How stale a response may be that is sent because the upstream fails, unless it or the
     request says (`stale-if-error`) or it must not be (`must-revalidate` and the like)."""
+    tell_key: bool = False
+    """Let `Cache-Status` say under which key a response is stored (RFC 9211, section 2.7)."""
     client: ClientSettings = ClientSettings(stall_after=Seconds(60), connections_max=256)
     keep_upstream_for: Seconds = Seconds(60)
     """A connection to the upstream that is not used for so long is not used again."""

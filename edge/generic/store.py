@@ -67,9 +67,16 @@ class ResponseStore:
             counted.use()
         return found
 
-    def put(self, key: str, stored: StoredResponse, content: Content) -> None:
-        """Store a response; it takes the place of the one for the same requests, if any."""
+    def put(
+        self, key: str, stored: StoredResponse, content: Content, *, unless_whole: bool = False
+    ) -> None:
+        """Store a response; it takes the place of the one for the same requests, if any.
+
+        With ``unless_whole`` one that is here whole keeps its place.
+        """
         earlier = next((e for e in self.all(key) if e.stored.varied == stored.varied), None)
+        if unless_whole and earlier is not None and isinstance(earlier.content, Whole):
+            return
         if earlier is not None and isinstance(content, Spans):
             stored, content = _joined(earlier, stored, content)
         entry = Entry(key, _sized(stored, content), content)

@@ -23,6 +23,7 @@ from kit.http_semantics.messages import (
     ResponseHead,
     end_to_end,
 )
+from kit.tls import client_context
 
 READ_SIZE = 256 * 1024
 """Bytes taken at once: few calls for large contents, yet little memory for each request."""
@@ -107,6 +108,11 @@ class Reply:
         self._upload = upload
 
     @property
+    def upstream_status(self) -> int:
+        """What the upstream said."""
+        return self.head.status
+
+    @property
     def content_length(self) -> int | None:
         """What it says its content's size is; None if only its end will tell."""
         if "transfer-encoding" in self.head.fields:
@@ -147,7 +153,21 @@ class Upstream:
         self._clock = clock
         self._idle: list[_Connection] = []
         self._room = asyncio.Semaphore(settings.client.connections_max)
-        self._tls = ssl.create_default_context() if self.place.is_tls else None
+        self._tls: ssl.SSLContext | None = None
+
+    async def open(self) -> None:
+        """Read which authorities are believed, if the upstream speaks TLS.
+
+        Raises:
+            SettingsError: Their file holds no certificate.
+        """
+        if not self.place.is_tls:
+            return
+        ca_file = self._settings.client.ca_file
+        if ca_file is None:
+            self._tls = await asyncio.to_thread(ssl.create_default_context)
+        else:
+            self._tls = await asyncio.to_thread(client_context, ca_file)
 
     async def send(
         self, head: RequestHead, body: AsyncIterator[bytes] | None, interim: Interim
@@ -188,7 +208,9 @@ class Upstream:
             try:
                 event = connection.http.next_event()
             except h11.RemoteProtocolError as error:
-                raise UpstreamBroken(f"{self.place.authority}: {error}") from error
+                ended = "closed the connection before its answer was complete"
+                said = ended if connection.reader.at_eof() else error
+                raise UpstreamBroken(f"{self.place.authority}: {said}") from error
             if event is not h11.NEED_DATA:
                 return event
             try:

@@ -56,7 +56,9 @@ class Keeping:
         """See to it that a verified blob is on disk, if it is ours and the disk takes it."""
         if self.owns(blob.name):
             title = blob.owner or blob.title
-            await self._store.put(blob.name, blob.digest, content, title=title, is_pushed=True)
+            await self._store.put(
+                blob.name, blob.digest, content, title=title, path=blob.path, is_pushed=True
+            )
 
     def look(self, name: Digest) -> Kept | None:
         """Return what is known of a blob."""

@@ -285,6 +285,25 @@ class CacheUse(_Told, frozen=True, kw_only=True):
     documents: Amount
 
 
+class Scrubbed(_Told, frozen=True, kw_only=True):
+    """What reading the cache again has found."""
+
+    size: int = 0
+    """Bytes read."""
+    rotten: int = 0
+    repaired: int = 0
+    pass_age_s: float = 0.0
+    """Since all of it was read once, of the part that waits longest; 0 if it is never read."""
+
+    def __add__(self, other: Scrubbed) -> Scrubbed:
+        return Scrubbed(
+            size=self.size + other.size,
+            rotten=self.rotten + other.rotten,
+            repaired=self.repaired + other.repaired,
+            pass_age_s=max(self.pass_age_s, other.pass_age_s),
+        )
+
+
 class Status(_Told, frozen=True, kw_only=True):
     """What an edge, with all its workers, is doing. Counts are since its workers started."""
 
@@ -319,6 +338,7 @@ class Status(_Told, frozen=True, kw_only=True):
     """Served without being kept, by reason."""
     leases_refused: dict[str, int]
     """By code."""
+    scrub: Scrubbed = Scrubbed()
     congestion_control: str
     """Of TCP; empty where it is not known."""
     warms: list[Warm]

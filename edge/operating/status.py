@@ -16,6 +16,7 @@ from edge.operating.messages import (
     Amounts,
     CacheUse,
     Rates,
+    Scrubbed,
     Status,
     UpstreamHealth,
     Warm,
@@ -34,6 +35,8 @@ _FILLS, _COLLAPSED = "playhead_edge_fills_total", "playhead_edge_collapsed_total
 _RUNNING = "playhead_edge_fills_running"
 _EVICTIONS, _BAD = "playhead_edge_evictions_total", "playhead_edge_verify_failures_total"
 _NOT_CACHED = "playhead_edge_not_cached_total"
+_SCRUBBED, _AGE = "playhead_edge_scrubbed_bytes_total", "playhead_edge_scrub_pass_age_seconds"
+_ROTTEN, _REPAIRED = "playhead_edge_scrub_rotten_total", "playhead_edge_scrub_repaired_total"
 _REFUSED = "playhead_edge_leases_refused_total"
 _NAMES = (
     SERVED,
@@ -45,6 +48,10 @@ _NAMES = (
     _EVICTIONS,
     _BAD,
     _NOT_CACHED,
+    _SCRUBBED,
+    _ROTTEN,
+    _REPAIRED,
+    _AGE,
     _REFUSED,
 )
 
@@ -121,6 +128,12 @@ class Watch:
                 evictions=_counts(values[_EVICTIONS]),
                 not_cached=_counts(values[_NOT_CACHED]),
                 leases_refused=_counts(values[_REFUSED]),
+                scrub=Scrubbed(
+                    size=_sum(values[_SCRUBBED]),
+                    rotten=_sum(values[_ROTTEN]),
+                    repaired=_sum(values[_REPAIRED]),
+                    pass_age_s=sum(values[_AGE].values()),
+                ),
                 congestion_control=self._about.congestion_control,
                 warms=warms,
             )
@@ -163,6 +176,7 @@ def merged(statuses: Sequence[Status]) -> Status:
             verify_failures=_added([each.verify_failures for each in statuses]),
             evictions=_added([each.evictions for each in statuses]),
             not_cached=_added([each.not_cached for each in statuses]),
+            scrub=sum((each.scrub for each in statuses), Scrubbed()),
             leases_refused=_added([each.leases_refused for each in statuses]),
             warms=sorted(
                 (warm for each in statuses for warm in each.warms), key=lambda warm: warm.begun_s

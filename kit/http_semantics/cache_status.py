@@ -22,10 +22,13 @@ class CacheStatus:
     forwarded: Forwarded | None = None
     upstream_status: int | None = None
     is_stored: bool = False
-    is_collapsed: bool = False
+    is_collapsed: bool | None = None
+    """Whether another's request brought it too; False if one was waited for in vain."""
     ttl_s: int | None = None
     """Left before it is stale; negative after."""
     detail: str | None = None
+    key: str | None = None
+    """What it is stored under, if that is told."""
 
     def member(self, cache_name: str) -> str:
         """Return the member of the list that is ours."""
@@ -40,8 +43,10 @@ class CacheStatus:
             parameters["ttl"] = self.ttl_s
         if self.is_stored:
             parameters["stored"] = True
-        if self.is_collapsed:
-            parameters["collapsed"] = True
+        if self.is_collapsed is not None:
+            parameters["collapsed"] = self.is_collapsed
+        if self.key is not None and self.key.isascii() and self.key.isprintable():
+            parameters["key"] = self.key
         if self.detail is not None:
             parameters["detail"] = http_sf.Token(self.detail)
         return http_sf.ser([(http_sf.Token(cache_name), parameters)])

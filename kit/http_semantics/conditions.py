@@ -6,10 +6,16 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from kit.http_semantics.dates import parse_date
-from kit.http_semantics.fields import Fields
+from kit.http_semantics.fields import Fields, split_list
 from kit.http_semantics.messages import ResponseHead
 from kit.http_semantics.stored import StoredResponse
-from kit.http_semantics.tags import is_known_to_client, is_strong, is_tag, opaque
+from kit.http_semantics.tags import (
+    can_be_asked_about,
+    is_known_to_client,
+    is_strong,
+    is_tag,
+    opaque,
+)
 
 TAGS_MAX = 16
 """Stored variants an upstream is asked about at once: more would make a request of many KiB."""
@@ -33,7 +39,7 @@ def precondition(request: Fields, stored: StoredResponse, now: float) -> Precond
 
     ``If-None-Match`` alone counts where there is one: RFC 9110, section 13.2.2.
     """
-    if stored.head.status != 200:
+    if stored.head.status not in {200, 206}:
         return Precondition.SEND
     if "if-none-match" in request:
         is_known = _is_any_known(request.all("if-none-match"), stored.etag)
@@ -55,6 +61,14 @@ def if_range_holds(if_range: str | None, stored: StoredResponse, now: float) -> 
     return is_last_modified_strong(stored.head.fields, now) and if_range == stored.last_modified
 
 
+def strong_validator(fields: Fields, now: float) -> str | None:
+    """Return what a range may be asked for by, so that it is of the same bytes: section 13.1.5."""
+    etag = fields.only("etag")
+    if etag is not None:
+        return etag if is_strong(etag) else None
+    return fields.only("last-modified") if is_last_modified_strong(fields, now) else None
+
+
 def is_last_modified_strong(fields: Fields, now: float) -> bool:
     """Tell whether nobody can have changed it twice in the second that it names."""
     changed, date = fields.only("last-modified"), fields.only("date")
@@ -70,7 +84,8 @@ def validation(request: Fields, asked_about: Sequence[StoredResponse]) -> Fields
     The client's own conditions are left out: they are evaluated against what is found. Of several
     variants only the tags can be asked about: RFC 9111, section 4.3.1.
     """
-    tags = list(dict.fromkeys(tag for one in asked_about if (tag := one.etag) and is_tag(tag)))
+    had = [one.etag for one in asked_about if one.etag is not None]
+    tags = list(dict.fromkeys(filter(can_be_asked_about, had)))
     asked = request.without(CONDITIONS)
     if tags:
         asked = asked.plus(("If-None-Match", ", ".join(tags[:TAGS_MAX])))
@@ -135,7 +150,12 @@ def not_modified_fields(fields: Fields) -> Fields:
 def _is_any_known(values: Iterable[str], etag: str | None) -> bool:
     """Compare weakly; ``*`` is true since there is a response: RFC 9110, section 13.1.2."""
     text = ", ".join(values)
-    return text.strip() == "*" or (etag is not None and is_known_to_client(text, etag))
+    if text.strip() == "*":
+        return True
+    if etag is None:
+        return False
+    # What is no tag, for its quotes are missing, is compared as it is.
+    return is_known_to_client(text, etag) if is_tag(etag) else etag in split_list(text)
 
 
 def _changed_at(stored: StoredResponse, now: float) -> float:

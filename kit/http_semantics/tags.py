@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+_BARE = re.compile(r"[\x21\x23-\x29\x2b\x2d-\x7e]+")
 _KNOWN = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
@@ -16,6 +17,15 @@ def is_tag(text: str) -> bool:
 def is_strong(tag: str) -> bool:
     """Tell whether ``tag`` changes with every byte."""
     return tag.startswith('"') and is_tag(tag)
+
+
+def can_be_asked_about(etag: str) -> bool:
+    """Tell whether a server may be sent what it sent us as ``ETag``.
+
+    It may lack its quotes, which a server that forgets them will not miss; but if it held a comma,
+    a star, a blank or a quote, it would be read as something else.
+    """
+    return is_tag(etag) or _BARE.fullmatch(etag) is not None
 
 
 def opaque(tag: str) -> str:

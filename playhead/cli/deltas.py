@@ -17,7 +17,8 @@ from manifests.documents import DeltaSet, Release
 from packager.delta_report import Way, ways_to
 from packager.deltas import DeltaReport, add_deltas, chosen_release
 from packager.own_sets import OwnSetOmitted
-from packager.patches import DeltaSettings, DeltaTally
+from packager.patches import DeltaTally
+from packager.settings import DeltaSettings
 from playhead.cli.origin_option import at_origin
 from playhead.cli.terminal import (
     duration_text,

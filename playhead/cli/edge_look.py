@@ -130,6 +130,12 @@ def _figures(found: Status) -> dict[str, str]:
     ):
         if counts:
             figures[name] = ", ".join(f"{count:,} {label}" for label, count in counts.items())
+    if found.scrub.size:
+        figures["scrubbed"] = (
+            f"{size_text(found.scrub.size)}, {found.scrub.rotten:,} rotten,"
+            f" {found.scrub.repaired:,} repaired;"
+            f" all of it {duration_text(found.scrub.pass_age_s)} ago"
+        )
     if found.congestion_control:
         figures["congestion control"] = found.congestion_control
     for warm in found.warms:

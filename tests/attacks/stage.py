@@ -25,7 +25,7 @@ from kit.clock import Clock, SystemClock
 from manifests.documents import Head, ObjectRef, Release
 from manifests.lease import HEADER, LIFETIME_S, Lease, Subject, encode_lease
 from manifests.names import Channel, TitleId, Version
-from playhead.gatekeeping import lease_keys
+from playhead.lease_files import lease_keys
 from playhead.publishing import Desk, publisher
 from playhead.roles import Finished, Role, run
 from playhead.settings import Settings

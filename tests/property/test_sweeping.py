@@ -24,7 +24,8 @@ from kit.units import Seconds
 from manifests import locations
 from manifests.names import Channel
 from packager.releases import promote, rollback
-from packager.sweep import SweepSettings, plan_sweep, sweep
+from packager.settings import SweepSettings
+from packager.sweep import plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.verify import verify
 from packager.writer_lock import WriterLock

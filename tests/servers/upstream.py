@@ -53,6 +53,10 @@ class Upstream:
         self.objects: dict[str, bytes] = {}
         self.faults: dict[str, Fault] = {}
         self.asked: Counter[str] = Counter()
+        self.confirmed: Counter[str] = Counter()
+        """Answers that said that the client has the object already."""
+        self.confirms: dict[str, str] = {}
+        """Tags that are named instead of the right ones, to whoever asks about any."""
         self.gate = asyncio.Event()
         """Answers wait for it; open unless cleared."""
         self.gate.set()
@@ -100,10 +104,21 @@ class Upstream:
                     path = request.split(b" ", 2)[1].decode()
                     self.asked[path] += 1
                     await self.gate.wait()
-                    if not await self._answer(path, writer):
+                    if self._is_known(path, request):
+                        self.confirmed[path] += 1
+                        tag = self.confirms.get(path) or _tag(self.objects[path])
+                        writer.write(f"HTTP/1.1 304 Not Modified\r\nETag: {tag}\r\n\r\n".encode())
+                    elif not await self._answer(path, writer):
                         return
         finally:
             writer.close()
+
+    def _is_known(self, path: str, request: bytes) -> bool:
+        """Tell whether the client has the object by its tag, and is told so."""
+        if path not in self.objects or path in self.faults:
+            return False
+        asked = f"\r\nIf-None-Match: {_tag(self.objects[path])}\r\n".encode()
+        return asked in request or (path in self.confirms and b"\r\nIf-None-Match: " in request)
 
     async def _answer(self, path: str, writer: asyncio.StreamWriter) -> bool:
         """Answer, and return whether the connection is still good."""
@@ -147,5 +162,9 @@ _STATUS: dict[Fault | None, str] = {
 
 
 def _head(body: bytes, status: str, declared: int) -> bytes:
-    tag = digest_of(body).hex()
-    return f'HTTP/1.1 {status}\r\nContent-Length: {declared}\r\nETag: "{tag}"\r\n\r\n'.encode()
+    tag = _tag(body)
+    return f"HTTP/1.1 {status}\r\nContent-Length: {declared}\r\nETag: {tag}\r\n\r\n".encode()
+
+
+def _tag(body: bytes) -> str:
+    return f'"{digest_of(body).hex()}"'

@@ -24,6 +24,8 @@ class Reply:
     """Written first: informational responses."""
     cut_at: int | None = None
     """Bytes of the body after which the connection is ended."""
+    stays: bool = False
+    """Send no more after the body, whatever length was said, and stay connected."""
     resets: bool = False
     """End the connection without an answer."""
 
@@ -45,6 +47,8 @@ class Origin:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
     connections: int = 0
+    left: int = 0
+    """Requests whose client left before they were answered whole."""
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -89,10 +93,28 @@ class Origin:
             body = await reader.readexactly(int(length))
         self.asked.append(Asked(head, body))
         reply = self.reply
-        await self.gate.wait()
+        if not self.gate.is_set() and not await self._is_there(reader):
+            return False
         if reply.resets:
             return False
+        if reply.stays:
+            await _write(writer, reply, is_head=False)
+            await reader.read()
+            self.left += 1
+            return False
         return await _write(writer, reply, is_head=head.first.startswith("HEAD "))
+
+    async def _is_there(self, reader: asyncio.StreamReader) -> bool:
+        """Wait for the gate; tell whether the client did as well."""
+        leaving = asyncio.create_task(reader.read(1))
+        opening = asyncio.create_task(self.gate.wait())
+        await asyncio.wait({leaving, opening}, return_when=asyncio.FIRST_COMPLETED)
+        is_there = not leaving.done()
+        self.left += not is_there
+        leaving.cancel()
+        opening.cancel()
+        await asyncio.gather(leaving, opening, return_exceptions=True)
+        return is_there
 
 
 async def _write(writer: asyncio.StreamWriter, reply: Reply, *, is_head: bool) -> bool:

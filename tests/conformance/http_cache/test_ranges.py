@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.conformance.http_cache.behaviours import ABSENT, Behaviour, Step, behaviour, reply, show
@@ -16,11 +18,11 @@ def stored(*headers: tuple[str, str], body: bytes = TEN) -> Step:
     return Step(asks=True, reply=reply(FRESH, *headers, body=body))
 
 
-def ranged(asks: bool, range_: str, *headers: tuple[str, str], **more: object) -> Step:
-    return Step(asks=asks, headers=[("Range", range_), *headers], **more)  # type: ignore[arg-type]
+def ranged(asks: bool, range_: str, *headers: tuple[str, str], **more: Any) -> Step:
+    return Step(asks=asks, headers=[("Range", range_), *headers], **more)
 
 
-def part(start: int, end: int, *headers: tuple[str, str], size: str = "10") -> dict[str, object]:
+def part(start: int, end: int, *headers: tuple[str, str], size: str = "10") -> dict[str, Any]:
     lies = ("Content-Range", f"bytes {start}-{end - 1}/{size}")
     return {"reply": reply(FRESH, *headers, lies, status=206, body=TEN[start:end])}
 
@@ -194,6 +196,124 @@ RANGES: list[Behaviour] = [
         "15.5.17 a 416 is about the range, not the target",
         ranged(True, "bytes=99-", reply=reply(FRESH, status=416)),
         Step(asks=True, gives=b"new"),
+    ),
+    behaviour(
+        "13.2.2 conditions come first of a part too",
+        ranged(True, "bytes=2-5", **part(2, 6, TAG)),
+        ranged(False, "bytes=2-5", ("If-None-Match", '"a"'), status=304),
+        ranged(False, "bytes=2-5", ("If-None-Match", '"b"'), status=206, gives=b"2345"),
+    ),
+    behaviour(
+        "13.1.5 If-Range of a part",
+        ranged(True, "bytes=2-5", **part(2, 6, TAG)),
+        ranged(False, "bytes=3-4", ("If-Range", '"a"'), status=206, gives=b"34"),
+        ranged(
+            True,
+            "bytes=3-4",
+            ("If-Range", '"b"'),
+            asked={"If-Range": '"b"', "Range": "bytes=3-4"},
+            status=200,
+            gives=TEN,
+            reply=reply(FRESH, TAG, body=TEN),
+        ),
+    ),
+    behaviour(
+        "3.4 what is missing of all is asked for alone",
+        ranged(True, "bytes=0-3", **part(0, 4, TAG, ("Foo", "1"), ("Bar", "2"))),
+        Step(
+            asks=True,
+            asked={"Range": "bytes=4-9", "If-Range": '"a"', "If-None-Match": ABSENT},
+            status=200,
+            gives=TEN,
+            has={"Content-Length": "10", "Content-Range": ABSENT, "Foo": "1", "Bar": "3"},
+            **part(4, 10, TAG, ("Bar", "3")),
+        ),
+        Step(asks=False, status=200, gives=TEN, has={"Foo": "1", "Bar": "3"}),
+        ranged(False, "bytes=2-8", status=206, gives=TEN[2:9]),
+    ),
+    behaviour(
+        "3.4 also in its middle, by a strong date",
+        ranged(True, "bytes=0-2", **part(0, 3, ("Last-Modified", "@-1000@"))),
+        ranged(True, "bytes=7-", **part(7, 10, ("Last-Modified", "@-1000@"))),
+        Step(
+            asks=True,
+            asked={"Range": "bytes=3-6", "If-Range": "@-1000@"},
+            status=200,
+            gives=TEN,
+            **part(3, 7, ("Last-Modified", "@-1000@")),
+        ),
+        Step(asks=False, gives=TEN),
+    ),
+    behaviour(
+        "3.4 and when it is stale",
+        ranged(True, "bytes=0-3", **part(0, 4, TAG)),
+        Step(asks=True, after_s=100, status=200, gives=TEN, **part(4, 10, TAG)),
+        Step(asks=False, after_s=50, gives=TEN),
+    ),
+    *(
+        behaviour(
+            f"3.4 not where it must be all of one thing: {why}",
+            ranged(True, "bytes=0-3", **part(0, 4, *headers, size=size)),
+            Step(asks=True, asked={"Range": ABSENT}, gives=b"new"),
+        )
+        for why, headers, size in [
+            ("a weak tag", [("ETag", 'W/"a"')], "10"),
+            ("no validator", [], "10"),
+            ("a date that is not strong", [("Last-Modified", "@-1@")], "10"),
+            ("an unknown size", [TAG], "*"),
+        ]
+    ),
+    behaviour(
+        "3.4 nor where two requests would be needed",
+        ranged(True, "bytes=3-4", **part(3, 5, TAG)),
+        Step(asks=True, asked={"Range": ABSENT}, gives=b"new"),
+    ),
+    behaviour(
+        "3.4 a rest of something else is not put to it: all is asked for",
+        ranged(True, "bytes=0-3", **part(0, 4, TAG)),
+        Step(asks=True, status=206, asked={"Range": ABSENT}, **part(4, 10, ("ETag", '"b"'))),
+    ),
+    behaviour(
+        "3.4 what changed since comes whole",
+        ranged(True, "bytes=0-3", **part(0, 4, TAG)),
+        Step(
+            asks=True,
+            status=200,
+            gives=b"second",
+            reply=reply(FRESH, ("ETag", '"b"'), body=b"second"),
+        ),
+        Step(asks=False, gives=b"second"),
+    ),
+    behaviour(
+        "3.4 a client's conditions are not mixed with it",
+        ranged(True, "bytes=0-3", **part(0, 4, TAG)),
+        Step(
+            asks=True,
+            headers=[("If-None-Match", '"b"')],
+            asked={"Range": ABSENT, "If-None-Match": '"b"'},
+        ),
+    ),
+    behaviour(
+        "14.2 of another unit it is the upstream's to refuse",
+        ranged(True, "lines=1-2", asked={"Range": "lines=1-2"}, reply=reply(FRESH, TAG, body=TEN)),
+        ranged(False, "lines=1-2", status=200, gives=TEN),
+    ),
+    behaviour(
+        "14.6 several parts pass and are not stored",
+        ranged(
+            True,
+            "bytes=0-1, 8-9",
+            gives=b"--x",
+            reply=reply(
+                FRESH, TAG, ("Content-Type", "multipart/byteranges"), status=206, body=b"--x"
+            ),
+        ),
+        ranged(True, "bytes=0-1, 8-9", **part(0, 2, TAG)),
+    ),
+    behaviour(
+        "14.2 of what is no 200 it means nothing",
+        Step(asks=True, reply=reply(FRESH, status=404, body=TEN)),
+        ranged(False, "bytes=0-1", status=404, gives=TEN),
     ),
     behaviour(
         "4.3.1 a range of what is stale",

@@ -807,8 +807,29 @@ STATUS: list[Behaviour] = [
         again(False, has={CS: "a; hit, playhead;hit;ttl=60"}),
     ),
     behaviour(
-        "9211 an error of our own",
-        Step(asks=True, reply=BROKEN, status=502, has={CS: "playhead;fwd=uri-miss"}),
+        "9211 2 an answer of our own has none",
+        Step(asks=True, reply=BROKEN, status=502, has={CS: ABSENT}),
+        again(False, (CC, "only-if-cached"), status=504, has={CS: ABSENT}),
+    ),
+    behaviour(
+        "9211 2.2 what is stale anyway was not forwarded for the request",
+        first(FRESH),
+        again(True, (CC, "no-cache"), after_s=100, has={CS: "playhead;fwd=stale;fwd-status=200"}),
+    ),
+    behaviour(
+        "9211 2.2 partial, and the status of the rest that was asked for",
+        Step(
+            asks=True,
+            headers=[("Range", "bytes=0-1")],
+            reply=reply(FRESH, TAG, ("Content-Range", "bytes 0-1/5"), status=206, body=b"fi"),
+        ),
+        Step(
+            asks=True,
+            status=200,
+            gives=b"first",
+            reply=reply(FRESH, TAG, ("Content-Range", "bytes 2-4/5"), status=206, body=b"rst"),
+            has={CS: "playhead;fwd=partial;fwd-status=206;ttl=60;stored"},
+        ),
     ),
 ]
 

@@ -340,3 +340,46 @@ async def test_without_upstreams_a_worker_still_asks_the_one_that_fetches_for_al
                 await other.ask(path)
         assert other.metric(AVOIDED) == 1
         assert (await status_of(other))[0] == new.head
+
+
+async def test_what_has_not_changed_does_not_come_again(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    await edge.ask(HEAD)
+    clock.advance(61)
+    assert await status_of(edge) == (old.head, "fwd=stale", "0")
+    assert (upstream.asked[HEAD], upstream.confirmed[HEAD]) == (2, 1)
+    clock.advance(20)
+    assert (await status_of(edge))[1:] == ("hit", "20")
+    upstream.publish(new)
+    clock.advance(61)
+    assert await status_of(edge) == (new.head, "fwd=stale", "0")
+    assert (upstream.asked[HEAD], upstream.confirmed[HEAD]) == (3, 1)
+
+
+async def test_what_confirms_something_else_is_asked_again_without_a_tag(
+    edge: Node, upstream: Upstream, clock: ManualClock
+) -> None:
+    await edge.ask(HEAD)
+    upstream.publish(new)
+    upstream.confirms[HEAD] = '"0123"'
+    clock.advance(61)
+    assert (await status_of(edge))[:2] == (new.head, "fwd=stale")
+    assert (upstream.asked[HEAD], upstream.confirmed[HEAD]) == (3, 1)
+
+
+async def test_an_edge_that_confirms_what_is_old_says_how_old(
+    edge: Node, tmp_path: Path, upstream: Upstream, clock: ManualClock
+) -> None:
+    async with running_edge(tmp_path / "far", edge.url, clock=clock) as far:
+        await far.ask(HEAD)
+        clock.advance(40)
+        await edge.ask(HEAD)  # refreshed behind
+
+        async def is_young() -> bool:
+            return (await status_of(edge))[2] == "0"
+
+        await eventually(is_young)
+        clock.advance(25)
+        assert (await status_of(far))[1:] == ("fwd=stale", "25")
+        assert upstream.asked[HEAD] == 2

@@ -57,6 +57,23 @@ OBJECTS = {
 }
 
 
+AFTER_THE_HEAD = {Fault.FLIPPED, Fault.CUT, Fault.RESET, Fault.STALLED}
+"""Upstream begins as it should."""
+
+
+async def is_refused(edge: Node, path: str, *, may_begin: bool) -> None:
+    """See to it that nothing is sent: 502, or an answer that is broken off after its head."""
+    async with edge.session.get(edge.url + path) as reply:
+        if reply.status == 200:
+            assert may_begin
+            with pytest.raises(aiohttp.ClientError):
+                await reply.content.readexactly(1)
+            return
+        assert reply.status == 502
+        assert (await reply.json(content_type=None))["code"] == "no-upstream"
+        assert "Retry-After" in reply.headers
+
+
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("which", OBJECTS)
 async def test_a_bad_answer_is_neither_sent_nor_kept(
@@ -65,10 +82,7 @@ async def test_a_bad_answer_is_neither_sent_nor_kept(
     path, _ = OBJECTS[which]
     async with running_edge(tmp_path, upstream.url, client=IMPATIENT) as edge:
         upstream.faults[path] = fault
-        reply = await edge.ask(path)
-        assert reply.status == 502
-        assert reply.json()["code"] == "no-upstream"
-        assert "Retry-After" in reply.headers
+        await is_refused(edge, path, may_begin=which == "slice" and fault in AFTER_THE_HEAD)
         if which == "slice":
             await is_written(edge, 1, tmp_path)  # the list, which was good
         else:
@@ -220,6 +234,35 @@ async def test_slices_are_fetched_ahead_of_their_turn(upstream: Upstream, tmp_pa
         await eventually(all_asked)
         upstream.gate.set()
         assert (await asking).body == title.bundle
+
+
+@pytest.mark.parametrize("path", [SLICE, BUNDLE.path])
+async def test_a_head_goes_out_once_upstream_has_begun(
+    upstream: Upstream, tmp_path: Path, path: str
+) -> None:
+    upstream.faults = {BUNDLE.slice(i).path: Fault.STALLED for i in range(3)}
+    async with running_edge(tmp_path, upstream.url) as edge:
+        await edge.ask(LIST)
+        async with edge.session.get(edge.url + path) as reply:
+            assert reply.status == 200
+            assert "fwd=" in reply.headers["Cache-Status"]
+
+
+async def test_no_head_goes_out_before_upstream_has_begun(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    async with running_edge(tmp_path, upstream.url) as edge:
+        await edge.ask(LIST)
+        upstream.gate.clear()
+        asking = asyncio.create_task(edge.ask(SLICE))
+
+        async def asked() -> bool:
+            return upstream.asked[SLICE] == 1
+
+        await eventually(asked)
+        upstream.faults[SLICE] = Fault.BROKEN
+        upstream.gate.set()
+        assert (await asking).status == 502
 
 
 async def test_without_room_for_slices_ahead_they_come_one_by_one(

@@ -12,10 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from chunks.chunk_id import Digest, digest_of
+from edge.disk_faults import REST_S
 from edge.located import Located, worker_of
 from edge.metrics import EdgeMetrics
 from edge.segment_spans import SegmentSpan
-from edge.store import REST_S, Checked, Store
+from edge.store import Store
+from edge.store_checking import Checked
 from kit.clock import ManualClock
 from kit.errors import FormatError, SettingsError
 from manifests.names import TitleId
@@ -174,9 +176,9 @@ async def test_a_check_reads_the_disk_and_drops_what_rotted(tmp_path: Path) -> N
     async with opened(tmp_path) as it:
         digests = [await it.keep(blob(seed)) for seed in range(2)]
         it.on_disk(digests[0]).overwrite(b"damaged")
-        assert await it.store.check(digests[0]) is Checked.DAMAGED
-        assert await it.store.check(digests[1]) is Checked.RIGHT
-        assert await it.store.check(digests[0]) is Checked.GONE
+        assert (await it.store.check(digests[0])).found is Checked.DAMAGED
+        assert (await it.store.check(digests[1])).found is Checked.RIGHT
+        assert (await it.store.check(digests[0])).found is Checked.GONE
         assert [digest in it.store for digest in digests] == [False, True]
 
 

@@ -19,9 +19,9 @@ from kit.storage_lock import LockSettings
 from manifests import locations
 from manifests.names import Channel
 from packager.deltas import delta_journal_path
-from packager.patches import DeltaSettings
 from packager.releases import promote, rollback
-from packager.sweep import SweepSettings, plan_sweep, sweep
+from packager.settings import DeltaSettings, SweepSettings
+from packager.sweep import plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.writer_lock import WriterLock
 from tests.delta_builds import (

@@ -22,8 +22,9 @@ from packager.chains import cost_of
 from packager.delta_report import ways_to
 from packager.deltas import delta_journal_path
 from packager.own_sets import is_worth
-from packager.patches import DeltaSettings, DeltaTally
-from packager.sweep import SweepSettings, plan_sweep, sweep
+from packager.patches import DeltaTally
+from packager.settings import DeltaSettings, SweepSettings
+from packager.sweep import plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.verify import verify
 from packager.writer_lock import WriterLock

@@ -14,7 +14,8 @@ from kit.units import Seconds
 from manifests import locations
 from manifests.documents import Head, Release
 from packager.releases import rollback
-from packager.sweep import SweepPlan, SweepSettings, plan_sweep, sweep
+from packager.settings import SweepSettings
+from packager.sweep import SweepPlan, plan_sweep, sweep
 from packager.title_store import TitleStore
 from packager.verify import verify
 from packager.writer_lock import WriterLock
