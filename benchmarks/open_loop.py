@@ -19,6 +19,7 @@ from heapq import heappop, heappush
 import msgspec
 
 from benchmarks.files_allowed import allow_all_files
+from benchmarks.load import cpu_s
 
 HEAD_READ_SIZE = 4096
 CHUNKS_END = b"\r\n0\r\n\r\n"
@@ -43,6 +44,8 @@ class Task(msgspec.Struct, frozen=True):
     deadline_s: float = 1.0
     obeys: bool = False
     """Whether a client that was told when to ask again does so."""
+    pids: list[int] = []
+    """Of the server, on this machine: what they use of the processor is noted."""
     warm_up_s: float = 1.0
     """Of the beginning, what is not counted."""
 
@@ -59,6 +62,7 @@ class Outcome(msgspec.Struct):
     shed: int = 0
     late: int = 0
     failed: int = 0
+    server_cpu_s: float = 0.0
     busy: float = 0.0
     """Share of its core that the load itself took, waiting for it included: near 1, it was what
     could do no more."""
@@ -68,6 +72,11 @@ class Outcome(msgspec.Struct):
     def goodput(self) -> float:
         """Good answers a second."""
         return self.good / self.seconds
+
+    @property
+    def good_per_cpu_s(self) -> float:
+        """Good answers for each second that the server had of the processor."""
+        return self.good / self.server_cpu_s
 
     def percentile_ms(self, share: float) -> float:
         """Return how long good answers took."""
@@ -141,12 +150,16 @@ class _Run:
         self._counts_from = began + task.warm_up_s
         ends = self._counts_from + task.seconds
         due, handled = 0, 0
-        slept_s = 0.0
+        slept_s, used_from, used_to = 0.0, -1.0, -1.0
         while (now := time.monotonic()) < ends + task.deadline_s + LATER_S:
             while self._resting and self._resting[0][0] <= now:
                 client = self._clients.get(heappop(self._resting)[1])
                 if client is not None:
                     self._free.append(client)
+            if used_from < 0 and now >= self._counts_from:
+                used_from = cpu_s(task.pids)
+            if used_to < 0 and now >= ends:
+                used_to = cpu_s(task.pids)
             if now < ends:
                 if task.rate:
                     due = int((now - began) * task.rate)
@@ -161,6 +174,7 @@ class _Run:
         outcome = self.outcome
         outcome.busy = 1 - slept_s / (time.monotonic() - began)
         outcome.seconds = task.seconds
+        outcome.server_cpu_s = used_to - used_from
         outcome.late = outcome.due - outcome.unsent - outcome.good - outcome.shed - outcome.failed
         return outcome
 
