@@ -264,6 +264,16 @@ class Connection(asyncio.Protocol):
         elif self._turn is Turn.NOBODYS:
             self._transport.close()
 
+    @property
+    def is_held_back(self) -> bool:
+        """Tell whether it is not listened to."""
+        return self._turn is Turn.HELD_BACKS
+
+    def abort_if_left(self) -> None:
+        """Break off if the client hung up while nobody listened."""
+        if self.is_held_back and not self._transport.is_closing() and self._has_left():
+            self._transport.abort()
+
     def listen_again(self) -> None:
         """Take up what was held back, as if it had come just now."""
         if self._turn is not Turn.HELD_BACKS or self._transport.is_closing():

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from aiohttp import web
@@ -31,6 +32,9 @@ and take it up again costs half of what a small answer costs, so it is done to f
 
 LET_IN_AT_ONCE = 64
 """Held ones that are taken up in a turn if the last was in time."""
+
+LOOKED_AT_ONCE = 256
+"""Held ones of which it is seen, from time to time, whether they left: a microsecond each."""
 
 METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT")
 """By which operators ask."""
@@ -132,7 +136,10 @@ class Connections:
         return self._refusals.answer(after_s, is_head=is_head, is_last=is_last)
 
     def hold(self, connection: Connection) -> None:
-        """Have a connection listened to again once there is time: the first held back first."""
+        """Have a connection listened to again once there is time: the last held back first.
+
+        Whoever has waited longest has mostly given up; served in that order, all would be late.
+        """
         self._held_back.append(connection)
 
     def answer(self, head: Head, *, by_file: bool) -> Answer | None:
@@ -172,6 +179,7 @@ class Connections:
             if not self.turns.is_timing:
                 self.turns.rest(now)
                 self._tell_overload()
+            self._let_go()
             for deadlines, counter in self._late:
                 for connection in deadlines.expired(now):
                     counter.inc()
@@ -201,7 +209,15 @@ class Connections:
     def _let_in(self, count: int) -> None:
         held_back = self._held_back
         for _ in range(min(count, len(held_back))):
-            held_back.popleft().listen_again()
+            held_back.pop().listen_again()
+
+    def _let_go(self) -> None:
+        """Hang up on those that are held back and hung up themselves: nobody else would notice."""
+        held_back = self._held_back
+        for connection in islice(held_back, LOOKED_AT_ONCE):
+            connection.abort_if_left()
+        while held_back and not held_back[0].is_held_back:
+            held_back.popleft()
 
     def _let_all_in(self) -> None:
         if self._held_back and not self.turns.is_overloaded:

@@ -225,3 +225,24 @@ async def test_without_a_limit_nobody_is_refused() -> None:
 
         await eventually(are_served)
     assert served.metric("shed_total", reason="no-time") == 0
+
+
+async def test_who_is_held_back_and_leaves_gives_up_its_place() -> None:
+    async with (
+        running(ListenSettings(turn_within=TURN)) as served,
+        crowd(served, get("/fast")),
+    ):
+        leaving = []
+        while served.metric("shed_total", reason="unread") < 200:
+            address = served.address
+            for _ in range(20):
+                _, writer = await asyncio.open_connection(address.host, address.port)
+                writer.write(get("/fast"))
+                leaving.append(writer)
+        for writer in leaving:
+            writer.close()
+
+        async def are_gone() -> bool:
+            return served.metric("connections") <= CLIENTS
+
+        await eventually(are_gone, within_s=20)
