@@ -16,6 +16,9 @@ NAMES = [
     "leases",
     "engines",
     "serving",
+    "workers",
+    "one_fetch",
+    "overload",
     "growth",
 ]
 

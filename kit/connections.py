@@ -28,7 +28,7 @@ TICK_S_MAX = 1.0
 
 LET_IN_SHARE = 0.05
 """Of as many requests as a late turn took up, held ones that the next begins with. To hold one back
-and take it up again costs half of what a small answer costs, so it is done to few."""
+and take it up again costs about as much as a small answer, so it is done to few."""
 
 LET_IN_AT_ONCE = 64
 """Held ones that are taken up in a turn if the last was in time."""

@@ -7,7 +7,7 @@ has left of its time, new requests get:
 1. a turn may take ``turn_s``; one that takes longer is late;
 2. if for ``lasting_s`` every turn was late, there is more to do than can be done: *overloaded*.
    From then on requests that come up when the turn's time is over are refused;
-3. saying no takes time, too: half of what a small answer takes. It may have a twentieth of a
+3. saying no takes time, too, not much less than a small answer. It may have a twentieth of a
    turn; what comes up later is not answered for now, and its connection is listened to no more;
 4. when no turn was late for ``lasting_s``, that is over.
 
@@ -39,7 +39,7 @@ LASTING_TURNS = 8
 """So many times ``turn_s`` it must last before it counts."""
 
 LOOK_EVERY_S = 0.005
-"""While turns are short one is timed so often: looking costs a microsecond."""
+"""While turns are short one is timed so often."""
 
 BUSY_SHARE = 0.25
 """After a turn that took more than this of its time, the next one is timed from its beginning."""
@@ -56,7 +56,7 @@ class Verdict(Enum):
     REFUSE = "refuse"
     """Say no, and when to ask again."""
     HOLD = "hold"
-    """Not even that: leave it where it is for now."""
+    """Not even that: leave it for now."""
 
 
 class Turns:
