@@ -24,8 +24,10 @@ from playhead.roles import Role
 from tests.polling import eventually_sync
 
 BUILD_SIZE = 64_000_000
-CONNECTIONS = 512
+CONNECTIONS = 128
 """The kernel spreads them by chance: of 64 one worker easily has 40."""
+FILLING_CONNECTIONS = 16
+"""A player that asks for very much that is not there is put off."""
 GATE = 1.8
 
 
@@ -62,7 +64,7 @@ def main() -> None:
                 with stage.edge(f"{workers}-{number}", f"edge.workers={workers}") as edge:
                     _until_ready(stage.scratch / f"{workers}-{number}.log")
                     for name, asked in kinds.items():
-                        _measure(stage, edge, asked, 1)  # fills
+                        _measure(stage, edge, asked, 1, FILLING_CONNECTIONS)
                         found[name, workers].append(_measure(stage, edge, asked, chosen.seconds))
     rows, notes = _table(found)
     show("workers", "python -m benchmarks.workers", rows, save=chosen.save, notes=notes)
@@ -72,7 +74,13 @@ def _until_ready(log: Path) -> None:
     eventually_sync(lambda: b"workers.ready" in log.read_bytes())
 
 
-def _measure(stage: Staged, edge: Role, asked: list[tuple[str, str]], seconds: int) -> Measured:
+def _measure(
+    stage: Staged,
+    edge: Role,
+    asked: list[tuple[str, str]],
+    seconds: int,
+    connections: int = CONNECTIONS,
+) -> Measured:
     pids = children(edge.pid)
     before, hops = [cpu_s([pid]) for pid in pids], _hops(edge)
     brought = load(
@@ -81,7 +89,7 @@ def _measure(stage: Staged, edge: Role, asked: list[tuple[str, str]], seconds: i
         pids,
         header=(HEADER, stage.lease),
         seconds=seconds,
-        connections=CONNECTIONS,
+        connections=connections,
         scratch=stage.scratch,
     )
     used = [cpu_s([pid]) - was for pid, was in zip(pids, before, strict=True)]
