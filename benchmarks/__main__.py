@@ -15,6 +15,7 @@ NAMES = [
     "install",
     "leases",
     "engines",
+    "generic_cache",
     "serving",
     "workers",
     "one_fetch",

@@ -139,11 +139,11 @@ def running_caching_nginx(folder: Path, origin_port: int) -> Iterator[tuple[str,
 
 
 @contextmanager
-def running_varnish(folder: Path, backend_port: int) -> Iterator[Peer]:
+def running_varnish(folder: Path, backend_port: int, vcl: str = _VCL) -> Iterator[Peer]:
     """Cache what ``backend_port`` serves, in memory."""
     folder.mkdir()
     [port] = free_ports(1)
-    (folder / "edge.vcl").write_text(_VCL.format(port=backend_port))
+    (folder / "edge.vcl").write_text(vcl.format(port=backend_port))
     words = [_find("varnishd") or "varnishd", "-F", "-j", "none", "-n", str(folder / "work")]
     words += ["-a", f"127.0.0.1:{port}", "-f", str(folder / "edge.vcl"), "-s", "malloc,1G"]
     with _running(words, port, folder / "varnish.log") as pid:
@@ -151,9 +151,30 @@ def running_varnish(folder: Path, backend_port: int) -> Iterator[Peer]:
 
 
 @contextmanager
-def _running(words: list[str], port: int, log: Path) -> Iterator[int]:
+def running_proxy(
+    words: list[str],
+    port: int,
+    log: Path,
+    *,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[Peer]:
+    """Run what ``words`` start and ``port`` shows to listen."""
+    words = [_find(words[0]) or words[0], *words[1:]]
+    with _running(words, port, log, env, cwd) as pid:
+        yield Peer(f"http://127.0.0.1:{port}", "", _family(pid))
+
+
+@contextmanager
+def _running(
+    words: list[str],
+    port: int,
+    log: Path,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[int]:
     with log.open("wb") as output:
-        child = subprocess.Popen(words, stdout=output, stderr=output)
+        child = subprocess.Popen(words, stdout=output, stderr=output, env=env, cwd=cwd)
     try:
         give_up = time.monotonic() + START_WITHIN_S
         while not _answers(port):

@@ -180,8 +180,9 @@ class Documents:
         return await asyncio.shield(self._refresh_behind(address))
 
     def _refresh_behind(self, address: DocumentAddress) -> asyncio.Future[Document]:
-        flight = address.path, self._upstreams.is_shielded(address.path)
-        return self._refreshes.join(flight, lambda: self._fetch(address))
+        path, refreshes = address.path, self._refreshes
+        flight = path, self._upstreams.is_shielded(path, lambda way: (path, way) in refreshes)
+        return refreshes.join(flight, lambda: self._fetch(address))
 
     async def _fetch(self, address: DocumentAddress) -> Document:
         path = address.path

@@ -176,8 +176,9 @@ class Blobs:
             at_hand: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
             at_hand.set_result(here)
             return Flight(at_hand, is_collapsed=False)
-        flight = name, self._upstreams.is_shielded(blob.path)
-        is_collapsed = flight in self._flights
+        flights = self._flights
+        flight = name, self._upstreams.is_shielded(blob.path, lambda way: (name, way) in flights)
+        is_collapsed = flight in flights
         if is_collapsed:
             self._metrics.collapsed.inc()
 
@@ -192,7 +193,7 @@ class Blobs:
             self._answered[flight] = asyncio.Event()
             return bring()
 
-        future = self._flights.join(flight, start)
+        future = flights.join(flight, start)
         return Flight(future, is_collapsed, self._answered[flight])
 
     async def in_order(self, blobs: Sequence[Blob]) -> AsyncGenerator[Flight, None]:
@@ -281,6 +282,8 @@ class Blobs:
 
     def _write_behind(self, blob: Blob, content: Buffer, is_pushed: bool) -> None:
         name, title = blob.name, blob.owner or blob.title
+        if name in self._being_written:
+            return  # it was fetched by way of a shield as well, for who takes us for one
         if len(self._writes) >= self._writes_max:
             self._metrics.not_cached.labels("disk-busy").inc()
             self._departed([name], Reason.DISK_BUSY)

@@ -44,8 +44,8 @@ class Passage:
         return ", ".join(f"playhead; node={node}" for node in (*self.nodes, *here))
 
 
-_FROM_CLIENT = Passage()
-HERE: ContextVar[Passage] = ContextVar("passage", default=_FROM_CLIENT)
+FROM_CLIENT = Passage()
+HERE: ContextVar[Passage] = ContextVar("passage", default=FROM_CLIENT)
 """Of the request being served; fills that it begins inherit it."""
 
 

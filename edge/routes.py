@@ -26,7 +26,7 @@ from edge.fill import Blob, Landed
 from edge.metrics import EdgeMetrics
 from edge.misses import ADDRESS, PLAYER, Misses
 from edge.node import Node
-from edge.passage import HERE, passage_of
+from edge.passage import FROM_CLIENT, HERE, Passage, passage_of
 from edge.settings import EdgeSettings
 from edge.siblings import socket_of
 from edge.upstreams import NodeLease
@@ -46,15 +46,18 @@ from manifests.addresses import (
     SliceAddress,
     SliceListAddress,
     TimestampAddress,
-    TitleAddress,
     TrustAddress,
     TrustBundleAddress,
     parse_path,
 )
 from manifests.lease import HEADER, Lease
 from manifests.lease_gate import Guard
+from manifests.names import TitleId
 
 NOBODY = "somebody unknown"
+
+ANY_TITLE = TitleId("any")
+"""For documents of trust, which are no title's: a node's lease is for all."""
 
 
 def bind(
@@ -118,9 +121,8 @@ class _Edge:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         refuse_query(request)
-        is_from_sibling = http_server.is_from_sibling(request)
-        HERE.set(passage_of(request.headers, self._name, is_from_sibling=is_from_sibling))
         address = parse_path(request.raw_path)
+        HERE.set(self._passage(request, address))
         if isinstance(address, OpenAddress):
             if self._documents.has(address) or self._is_node(request, address):
                 return await self._answer(request, address)
@@ -133,16 +135,31 @@ class _Edge:
         with self._misses.counting(asker, PLAYER):
             return await self._answer(request, address)
 
-    def _is_node(self, request: web.Request, address: OpenAddress) -> bool:
-        """Tell whether a node of ours asks, for all of its own clients."""
-        token = request.headers.get(HEADER)
-        if token is None or not isinstance(address, TitleAddress):
-            return False
+    def _passage(self, request: web.Request, address: Address) -> Passage:
+        """Return where a request has been, if whoever says so may be believed.
+
+        A client that may say so could have us asked for what it made up until our own upstream
+        calls it a circle, and would be taken for one that fails.
+        """
+        is_from_sibling = http_server.is_from_sibling(request)
+        said = passage_of(request.headers, self._name, is_from_sibling=is_from_sibling)
+        if not said.nodes or is_from_sibling or self._is_node(request, address, or_anyone=True):
+            return said
+        return FROM_CLIENT
+
+    def _is_node(self, request: web.Request, address: Address, *, or_anyone: bool = False) -> bool:
+        """Tell whether a node of ours asks, for all of its own clients.
+
+        ``or_anyone``: so says a guard that lets in everybody, who might be one.
+        """
+        title = ANY_TITLE
+        if not isinstance(address, TimestampAddress | TrustAddress):
+            title = address.title
         try:
-            lease = self._guard.check(token, address.title)
+            lease = self._guard.check(request.headers.get(HEADER), title)
         except Denied:
             return False
-        return isinstance(lease, Lease) and lease.title is None
+        return lease.title is None if isinstance(lease, Lease) else or_anyone
 
     async def _answer(self, request: web.Request, address: Address) -> web.StreamResponse:
         match address:

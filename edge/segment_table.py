@@ -93,7 +93,7 @@ class SegmentTable:
             OSError: The disk cannot hold it.
         """
         size = HEADER_SIZE + rows_max * ROW_SIZE
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(file, 0, size)
             os.pwrite(file, _HEADER.pack(_MAGIC, ROW_SIZE, rows_max), 0)

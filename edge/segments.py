@@ -68,6 +68,8 @@ class Segment:
         offset, size = self.table.place(row)
         content = bytearray(min(end, size) - start)
         if content and not _read_nowait(file, content, offset + start):
+            # To ask for it may have begun to bring it from the disk: it is verified again.
+            self.verified[row] = False
             return None
         return content if self.table.is_live(row) else None
 

@@ -213,7 +213,7 @@ class Shelf:
         held = _Held(Segment(self._folder, self._number, number, table))
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            held.writer = os.open(held.segment.data_path, flags, 0o644)
+            held.writer = os.open(held.segment.data_path, flags, 0o600)
         except OSError:
             held.segment.table_path.unlink(missing_ok=True)
             raise

@@ -117,11 +117,17 @@ class Upstreams:
             probing.cancel()
             await asyncio.gather(probing, return_exceptions=True)
 
-    def is_shielded(self, path: str) -> bool:
-        """Tell whether a shield is asked for ``path``: it may differ for who asks.
+    def is_shielded(self, path: str, is_under_way: Callable[[bool], bool]) -> bool:
+        """Tell whether to fetch ``path`` by way of a shield: it may differ for who asks.
 
-        What is fetched by way of a shield is not waited for by who takes us for one.
+        What is fetched so is not waited for by who takes us for a shield, or two might wait for
+        each other. Anybody else waits for what ``is_under_way``, by way of a shield or not.
         """
+        if HERE.get().nodes:
+            return False
+        for is_shielded in (False, True):
+            if is_under_way(is_shielded):
+                return is_shielded
         return bool(self._shields_for(path, self._clock.monotonic()))
 
     def health(self) -> list[Health]:

@@ -52,6 +52,8 @@ class ListenSettings(Group, frozen=True):
     """A connection without a complete request is closed after this."""
     drain_for: Seconds = Seconds(30)
     """After SIGTERM, responses under way have this long to finish."""
+    linger_for: Seconds = Seconds(0.5)
+    """After SIGTERM, connections without a request stay open for so long: one may be on its way."""
 
 
 class ClientSettings(Group, frozen=True):

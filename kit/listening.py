@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -32,6 +33,9 @@ GOODBYE_S = 1.0
 """Of TLS: a client that does not say goodbye after us has had enough of our time."""
 
 EXPIRES_SOON = timedelta(days=14)
+
+ACCEPTED_WITHIN_S = 1.0
+"""Whoever waits to be accepted when we stop; who still comes then is refused."""
 
 Factory = Callable[[], asyncio.Protocol]
 
@@ -81,6 +85,15 @@ class Listening:
             self._tls = await asyncio.to_thread(load_server_tls, self._settings.tls, self._setting)
             self._told("tls.certificate", self._tls)
         await self._serve(self._tls.context if self._tls else None)
+
+    async def accept_waiting(self) -> None:
+        """Return once nobody waits to be accepted: who does when we stop is hung up on unheard."""
+        loop = asyncio.get_running_loop()
+        waiting, until = select.poll(), loop.time() + ACCEPTED_WITHIN_S
+        for sock in self._sockets:
+            waiting.register(sock, select.POLLIN)
+        while waiting.poll(0) and loop.time() < until:  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(0)  # the servers accept some
 
     def stop(self) -> None:
         """Accept no more; connections that are open stay so."""

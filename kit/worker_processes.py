@@ -9,6 +9,7 @@ ready by one line on its standard output. What it logs goes where the supervisor
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
@@ -149,8 +150,7 @@ class Supervisor:
         """Ask all to finish; return their exit codes, of which none is left after."""
         children = list(self._children.values())
         for child in children:
-            with suppress(ProcessLookupError):
-                child.send_signal(signal.SIGTERM)
+            _signal(child, signal.SIGTERM)
         waiting = [asyncio.create_task(child.wait()) for child in children]
         _, late = await asyncio.wait(waiting, timeout=self._plan.drain_within_s + GRACE_S)
         if late:
@@ -160,7 +160,16 @@ class Supervisor:
 
 async def _killed(child: Process) -> int:
     """End ``child`` if it still runs; return its exit code."""
+    _signal(child, signal.SIGKILL)
+    return await child.wait()
+
+
+def _signal(child: Process, number: signal.Signals) -> None:
+    """Send ``child`` a signal if it still runs.
+
+    Not by its own method, which looks after it first: if it just ended, it takes its exit code
+    from whoever waits for it, who is then told 255.
+    """
     if child.returncode is None:
         with suppress(ProcessLookupError):
-            child.kill()
-    return await child.wait()
+            os.kill(child.pid, number)

@@ -17,7 +17,10 @@ from tests.serving import Node, running_edge, running_origin
 from tests.titles import PublishedTitle, put
 
 LISTEN = ListenSettings(
-    head_within=Seconds(0.3), close_idle_after=Seconds(0.6), drain_for=Seconds(5)
+    head_within=Seconds(0.3),
+    close_idle_after=Seconds(0.6),
+    drain_for=Seconds(5),
+    linger_for=Seconds(0),
 )
 CHANGING = frozenset({"date", "traceparent", "age"})
 """Headers that differ from answer to answer."""

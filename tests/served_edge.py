@@ -95,8 +95,10 @@ async def starting_edge(folder: Path, *settings: str) -> AsyncIterator[ServedEdg
     child = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "playhead", *words, "serve", "edge"],
         stderr=asyncio.subprocess.PIPE,
+        # The variables by which tests are told something are no settings of an edge.
+        env={name: value for name, value in os.environ.items() if "PLAYHEAD_" not in name},
     )
-    edge = ServedEdge(child, await asyncio.to_thread(_key_in, folder / "keys" / "leases.json"))
+    edge = ServedEdge(child, await asyncio.to_thread(key_in, folder / "keys" / "leases.json"))
     reading = asyncio.create_task(_read(child, edge.events))
     try:
         yield edge
@@ -117,7 +119,9 @@ async def running_served_edge(
         chosen.append("edge.listen.port=0")
     async with starting_edge(folder, *chosen, *settings) as edge:
         awaited = "workers.ready" if workers else "listening"
-        await edge.until(lambda: bool(edge.logged(awaited)) or edge.child.returncode is not None)
+        await edge.until(
+            lambda: bool(edge.logged(awaited)) or edge.child.returncode is not None, within_s=60
+        )
         assert edge.child.returncode is None, edge.events
         edge.url = edge.logged("listening")[0]["url"]
         yield edge
@@ -132,6 +136,6 @@ async def _read(child: asyncio.subprocess.Process, events: list[dict[str, Any]])
             events.append({"event": "text", "text": line.decode()})
 
 
-def _key_in(keys: Path) -> RingKey:
+def key_in(keys: Path) -> RingKey:
     """Return the key by which nodes with these keys let in; made, if there is none."""
     return KeyRingFile(keys, SystemClock()).signing()

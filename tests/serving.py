@@ -24,7 +24,7 @@ from manifests.lease_gate import Guard
 from manifests.names import TitleId
 from origin.settings import OriginSettings
 
-LISTEN = ListenSettings(drain_for=Seconds(5))
+LISTEN = ListenSettings(drain_for=Seconds(5), linger_for=Seconds(0))
 
 
 class OpenHouse:

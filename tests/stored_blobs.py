@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from chunks.chunk_id import Digest
 from edge.segment_table import LIVE, SegmentTable
@@ -29,6 +33,25 @@ class OnDisk:
         with self.path.open("r+b") as file:
             file.seek(self.offset)
             file.write(content)
+
+    def rot(self) -> None:
+        """Flip bits on the disk, and not in what the system has in memory of it.
+
+        Whoever has it in memory goes on with that, or finds that it has to read it again.
+        """
+        if not hasattr(os, "O_DIRECT"):
+            pytest.skip("no O_DIRECT")
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_DIRECT)
+        except OSError as error:
+            pytest.skip(f"no O_DIRECT there: {error}")
+        try:
+            with mmap.mmap(-1, mmap.PAGESIZE) as page:  # aligned, as it has to be
+                os.preadv(file, [page], self.offset)
+                page[0] ^= 1
+                os.pwritev(file, [page], self.offset)
+        finally:
+            os.close(file)
 
 
 def blobs_on_disk(folder: Path) -> list[OnDisk]:

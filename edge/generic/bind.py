@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from edge.generic.answer import Answer, from_error, own
-from edge.generic.client import Client, RequestRefused
+from edge.generic.client import Client, RequestRefused, is_host
 from edge.generic.incoming import Incoming
 from edge.generic.lookup import Lookup
 from edge.generic.proxy import Proxy
+from edge.generic.quick import QuickProtocol, QuickReader
 from edge.generic.settings import GenericSettings
 from edge.generic.store import ResponseStore
 from edge.generic.upstream import READ_SIZE, Upstream
@@ -55,6 +56,7 @@ class GenericCache:
         self._proxy = Proxy(settings, self._upstream, self._store, clock)
         self._metrics = _Metrics(registry, self._store)
         self._clients: dict[Client, asyncio.Task[None]] = {}
+        self._quick = QuickReader(is_host)
         self._running = 0
         self._is_draining = False
 
@@ -101,7 +103,19 @@ class GenericCache:
 
     def _connection(self) -> asyncio.Protocol:
         """Return what takes a new connection's bytes."""
-        return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=READ_SIZE), self._connected)
+        reader = asyncio.StreamReader(limit=READ_SIZE)
+        return QuickProtocol(reader, self._connected, self._quickly)
+
+    def _quickly(self, data: bytes) -> bytes | None:
+        """Return the answer to a usual request for what is stored, None for any other."""
+        incoming = None if self._is_draining else self._quick.read(data)
+        if incoming is None:
+            return None
+        found = self._proxy.at_once(incoming)
+        sent = self._quick.write(found) if isinstance(found, Answer) else None
+        if sent is not None:
+            self._metrics.requests.labels("hit").inc()
+        return sent
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) >= self._settings.listen.connections_max or self._is_draining:

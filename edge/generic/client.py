@@ -13,6 +13,7 @@ import h11
 from edge.generic.answer import Answer
 from edge.generic.errors import ClientLeft
 from edge.generic.incoming import Incoming
+from edge.generic.quick import QuickProtocol
 from edge.generic.settings import GenericSettings
 from edge.generic.upstream import READ_SIZE, decoded, encoded
 from kit.errors import Unavailable
@@ -151,13 +152,33 @@ class Client:
         within_s = listen.head_within if has_begun else listen.close_idle_after
         async with asyncio.timeout(within_s) as limit:
             while event is h11.NEED_DATA:
-                self._http.receive_data(await self._reader.read(READ_SIZE))
+                self._http.receive_data(await self._some(limit, is_between=not has_begun))
                 if not has_begun:
                     has_begun = True
                     limit.reschedule(asyncio.get_running_loop().time() + listen.head_within)
                 event = self._http.next_event()
         self._early = 0
         return event
+
+    async def _some(self, limit: asyncio.Timeout, *, is_between: bool) -> bytes:
+        """Return what comes; requests that are answered before they get here put ``limit`` off."""
+        quick = self._writer.transport.get_protocol()
+        if not is_between or not isinstance(quick, QuickProtocol):
+            return await self._reader.read(READ_SIZE)
+        loop, idle_s = asyncio.get_running_loop(), self._settings.listen.close_idle_after
+        limit.reschedule(None)
+        quick.wait()
+        reading = asyncio.ensure_future(self._reader.read(READ_SIZE))
+        try:
+            since = loop.time()
+            while not reading.done():
+                left_s = max(since, quick.answered_at) + idle_s - loop.time()
+                if left_s <= 0:
+                    raise TimeoutError
+                await asyncio.wait([reading], timeout=left_s)
+            return reading.result()
+        finally:
+            reading.cancel()
 
     def _incoming(self, event: h11.Request) -> Incoming:
         if not event.http_version.startswith(b"1."):
@@ -170,7 +191,7 @@ class Client:
             raise RequestRefused(400, "both Transfer-Encoding and Content-Length")
         has_body = "transfer-encoding" in fields or fields.get("content-length") not in {None, "0"}
         target, host = event.target.decode("latin-1"), fields.only("host") or ""
-        if _HOST.fullmatch(host) is None:
+        if not is_host(host):
             raise RequestRefused(400, f"Host {host[:200]!r} is no host")
         if not target.startswith("/") and target != "*" and event.method != b"CONNECT":
             target, host = _origin_form(target)
@@ -286,6 +307,11 @@ class Client:
             self._writer.transport.abort()
 
 
+def is_host(text: str) -> bool:
+    """Tell whether ``text`` may stand in ``Host``."""
+    return _HOST.fullmatch(text) is not None
+
+
 def _origin_form(target: str) -> tuple[str, str]:
     """Return the target and host of an absolute URL: RFC 9112, section 3.2.2."""
     try:
@@ -293,7 +319,7 @@ def _origin_form(target: str) -> tuple[str, str]:
     except ValueError as error:
         raise RequestRefused(400, f"target {target[:200]!r}: {error}") from error
     is_http = parts.scheme.lower() in {"http", "https"}
-    if not is_http or not parts.netloc or _HOST.fullmatch(parts.netloc) is None:
+    if not is_http or not parts.netloc or not is_host(parts.netloc):
         raise RequestRefused(400, f"target {target[:200]!r} is neither a path nor an http URL")
     _, _, rest = target.partition("://")
     path = rest[len(parts.netloc) :]

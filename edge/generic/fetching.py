@@ -91,6 +91,8 @@ class Fetching:
         Raises:
             ClientLeft: There is nobody to answer.
         """
+        if found.may_follow and (answer := self._brought(found)) is not None:
+            return answer  # it came between being looked up and now, a turn of the loop later
         leader = self.flights.joinable(found.key) if found.may_follow else None
         if leader is not None:
             landing = await asyncio.shield(leader.landed)

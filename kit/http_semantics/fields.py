@@ -10,10 +10,8 @@ Pair: TypeAlias = tuple[str, str]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ESCAPED = re.compile(r"\\(.)")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
-# A member of a list: quoted strings whole, since they may hold commas. A quote that is never
-# closed opens nothing.
-_MEMBERS = re.compile(r'((?:[^",]++|"(?:[^"\\]|\\.)*+"|")*+)(?:,|$)', re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_MARK = re.compile('[",]')
 
 
 class Fields:
@@ -95,7 +93,26 @@ def split_list(value: str) -> list[str]:
     """
     if '"' not in value:
         return [member for part in value.split(",") if (member := part.strip(" \t"))]
-    return [member for match in _MEMBERS.finditer(value) if (member := match[1].strip(" \t"))]
+    return [member for part in _parts(value) if (member := part.strip(" \t"))]
+
+
+def _parts(value: str) -> list[str]:
+    """Split ``value`` at commas that are in no quoted string. A quote never closed opens none."""
+    parts: list[str] = []
+    begins = at = 0
+    while (mark := _MARK.search(value, at)) is not None:
+        at = mark.end()
+        if mark[0] == ",":
+            parts.append(value[begins : mark.start()])
+            begins = at
+        elif (closed := _QUOTED.match(value, mark.start())) is not None:
+            at = closed.end()
+        else:
+            break  # any quote after it is one that it has escaped, hence never closed either
+    else:
+        at = len(value)
+    first, *others = value[at:].split(",")
+    return [*parts, value[begins:at] + first, *others]
 
 
 def is_token(text: str) -> bool:

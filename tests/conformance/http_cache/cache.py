@@ -39,6 +39,8 @@ class Cache:
     host: str
     port: int
     registry: CollectorRegistry
+    is_usual: bool = True
+    """Whether requests are such as are answered where they arrive, if they can be."""
 
     def stored_bytes(self) -> float:
         """Return what the cache says that it holds."""
@@ -64,6 +66,8 @@ class Cache:
         """Send one request on a connection of its own; return the answer."""
         lines = [f"{method} {target} HTTP/1.1", "Host: example.org"]
         lines += [f"{name}: {dates_in(value, self.clock.now())}" for name, value in headers]
+        if not self.is_usual:
+            lines.append("Keep-Alive: timeout=5")
         if body:
             lines.append(f"Content-Length: {len(body)}")
         raw = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
@@ -94,7 +98,7 @@ async def caching(**settings: Any) -> AsyncIterator[Cache]:
     """Serve a cache of a new origin; ``settings`` are those of the cache."""
     async with Origin().serving() as origin:
         clock = ManualClock(NOON)
-        listen = ListenSettings(drain_for=Seconds(2), requests_max=1024)
+        listen = ListenSettings(drain_for=Seconds(2), linger_for=Seconds(0), requests_max=1024)
         chosen = GenericSettings(**{"upstream": origin.url, "listen": listen, **settings})
         registry = CollectorRegistry()
         made = GenericCache(chosen, clock, registry)

@@ -416,7 +416,7 @@ async def test_memory_is_limited() -> None:
 
 
 async def test_more_requests_than_there_may_be_are_told_to_come_back() -> None:
-    listen = ListenSettings(requests_max=1, drain_for=Seconds(2))
+    listen = ListenSettings(requests_max=1, drain_for=Seconds(2), linger_for=Seconds(0))
     async with caching(listen=listen) as cache:
         cache.origin.gate.clear()
         one = asyncio.create_task(cache.ask("/a"))
@@ -428,7 +428,9 @@ async def test_more_requests_than_there_may_be_are_told_to_come_back() -> None:
 
 
 async def test_a_client_that_takes_nothing_is_dropped() -> None:
-    listen = ListenSettings(drop_stalled_after=Seconds(0.2), drain_for=Seconds(2))
+    listen = ListenSettings(
+        drop_stalled_after=Seconds(0.2), drain_for=Seconds(2), linger_for=Seconds(0)
+    )
     async with caching(listen=listen, object_max_bytes=ByteSize(1000)) as cache:
         cache.origin.reply = Reply(body=b"x" * 50_000_000)
         reader, writer = await asyncio.open_connection(cache.host, cache.port, limit=1000)

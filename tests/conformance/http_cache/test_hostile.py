@@ -146,6 +146,20 @@ async def test_a_head_that_does_not_end_is_not_waited_for() -> None:
         writer.close()
 
 
+@pytest.mark.parametrize("asks_first", [False, True])
+async def test_a_connection_without_a_request_is_closed_after_a_while(asks_first: bool) -> None:
+    listen = ListenSettings(close_idle_after=Seconds(0.2), drain_for=Seconds(2))
+    async with caching(listen=listen) as cache:
+        cache.origin.reply = reply(FRESH, body=b"x")
+        await cache.ask()
+        reader, writer = await asyncio.open_connection(cache.host, cache.port)
+        if asks_first:
+            writer.write(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")
+            assert (await read_response(reader)).body == b"x"
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
 async def test_connections_that_are_idle_are_kept_for_longer_than_that() -> None:
     listen = ListenSettings(head_within=Seconds(0.1), drain_for=Seconds(2))
     async with caching(listen=listen) as cache:

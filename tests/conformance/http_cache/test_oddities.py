@@ -491,6 +491,8 @@ ALL = [*VARY, *TAGS, *UPDATES, *REQUESTS]
 
 
 @pytest.mark.parametrize("rule", ALL, ids=str)
-async def test_rule(rule: Behaviour) -> None:
+@pytest.mark.parametrize("is_usual", [True, False], ids=["usual", "unusual"])
+async def test_rule(rule: Behaviour, is_usual: bool) -> None:
     async with caching() as cache:
+        cache.is_usual = is_usual
         await show(cache, rule)

@@ -332,6 +332,8 @@ RANGES: list[Behaviour] = [
 
 
 @pytest.mark.parametrize("rule", RANGES, ids=str)
-async def test_rule(rule: Behaviour) -> None:
+@pytest.mark.parametrize("is_usual", [True, False], ids=["usual", "unusual"])
+async def test_rule(rule: Behaviour, is_usual: bool) -> None:
     async with caching() as cache:
+        cache.is_usual = is_usual
         await show(cache, rule)

@@ -837,6 +837,8 @@ ALL = [*REQUESTS, *VARY, *VALIDATION, *CLIENTS_OWN, *HEAD, *INVALIDATION, *ERROR
 
 
 @pytest.mark.parametrize("rule", ALL, ids=str)
-async def test_rule(rule: Behaviour) -> None:
+@pytest.mark.parametrize("is_usual", [True, False], ids=["usual", "unusual"])
+async def test_rule(rule: Behaviour, is_usual: bool) -> None:
     async with caching() as cache:
+        cache.is_usual = is_usual
         await show(cache, rule)

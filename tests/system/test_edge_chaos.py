@@ -1,0 +1,178 @@
+"""Everything at once, by chance: no client of an edge ever gets wrong bytes, and it comes back.
+
+The chance is one number, ``PLAYHEAD_TEST_SEED``; ``PLAYHEAD_CHAOS_S`` has it go on for longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from chunks.slices import SLICE_SIZE
+from tests import titles
+from tests.polling import eventually
+from tests.seeds import run_seed
+from tests.served_edge import ServedEdge, running_served_edge
+from tests.servers.upstream import Fault, Upstream
+from tests.stored_blobs import blobs_on_disk
+
+pytestmark = pytest.mark.slow
+
+FOR_S = float(os.environ.get("PLAYHEAD_CHAOS_S", "8"))
+CLIENTS = 6
+PATIENCE = aiohttp.ClientTimeout(total=20)
+"""A connection that the kernel gave to a worker which was killed before it accepted."""
+COUNT = 6
+BUILDS = [titles.some_title(seed=seed, bundle_size=COUNT * SLICE_SIZE) for seed in range(4)]
+OBJECTS = {
+    path: content
+    for build in BUILDS
+    for path, content in (
+        (build.bundle_address.path, build.bundle),
+        (build.manifest_address.path, build.manifest),
+        (build.slice_list_address.path, build.slices.encode()),
+        *((build.bundle_address.slice(i).path, build.slice(i)) for i in range(COUNT)),
+    )
+}
+FAULTS = [Fault.RESET, Fault.CUT, Fault.FLIPPED, Fault.BROKEN, Fault.SHORTER, Fault.NONSENSE]
+
+
+@dataclass
+class World:
+    """An edge that is done wrong, by two upstreams of which one is sound, and its clients."""
+
+    folder: Path
+    chance: random.Random
+    faulty: Upstream
+    sound: Upstream
+    session: aiohttp.ClientSession
+    edge: ServedEdge | None = None
+    seen: Counter[str] = field(default_factory=Counter)
+
+    @asynccontextmanager
+    async def running_edge(self, workers: int) -> AsyncIterator[ServedEdge]:
+        """Run one, which is killed at the end, whatever it does."""
+        upstreams = f"{self.faulty.url},{self.sound.url}"
+        # Less than there is, so that something is always evicted.
+        settings = ["edge.max_bytes=12MiB", "edge.cool_down_for=0.2s"]
+        async with running_served_edge(self.folder, upstreams, *settings, workers=workers) as edge:
+            self.edge = edge
+            yield edge
+
+    async def life_of_an_edge(self, until: float) -> None:
+        """Do it harm until then, and kill all of it amid whatever it does."""
+        workers = self.chance.choice([0, 2])
+        # Two workers share what is in memory: one may send what the other has not judged yet.
+        special = self.kill_worker if workers else self.rot
+        harm = [self.spoil, self.spoil, self.mend, self.stall, special]
+        async with self.running_edge(workers):
+            while time.monotonic() < until:
+                await self.chance.choice(harm)()
+                await asyncio.sleep(self.chance.random() / 2)
+
+    async def client(self, until: float, chance: random.Random) -> None:
+        """Ask for anything, in all ways; an answer is right or broken off."""
+        while time.monotonic() < until:
+            path = chance.choice(sorted(OBJECTS))
+            content = OBJECTS[path]
+            start = chance.randrange(len(content)) if chance.random() < 0.5 else 0
+            end = chance.randrange(start, len(content)) + 1 if start else len(content)
+            asked = {"Range": f"bytes={start}-{end - 1}"} if start else {}
+            edge = self.edge
+            if edge is None:
+                await asyncio.sleep(0.01)
+                continue
+            try:
+                headers = edge.lease_of(chance.randrange(99)) | asked
+                url = edge.url + path
+                async with self.session.get(url, headers=headers, timeout=PATIENCE) as reply:
+                    if chance.random() < 0.2:
+                        self.seen["left"] += 1
+                        continue
+                    body = await reply.read()
+            except (aiohttp.ClientError, ConnectionError, TimeoutError):
+                self.seen["broken off"] += 1
+                await asyncio.sleep(0.01)
+                continue
+            self.seen[str(reply.status)] += 1
+            if reply.status in {200, 206}:
+                assert body == content[start:end], (path, start, end, "wrong bytes")
+            else:
+                assert reply.status in {502, 503}, (reply.status, body)
+
+    async def spoil(self) -> None:
+        """Have one upstream spoil some answers."""
+        paths = self.chance.sample(sorted(self.faulty.objects), 12)
+        self.faulty.faults = {path: self.chance.choice(FAULTS) for path in paths}
+
+    async def mend(self) -> None:
+        self.faulty.faults = {}
+
+    async def stall(self) -> None:
+        """Have both upstreams answer nobody for a moment."""
+        for upstream in (self.faulty, self.sound):
+            upstream.gate.clear()
+        await asyncio.sleep(0.2)
+        for upstream in (self.faulty, self.sound):
+            upstream.gate.set()
+
+    async def kill_worker(self) -> None:
+        assert self.edge is not None
+        pid = self.edge.pid_of(self.chance.randrange(2))
+        if self.edge.is_running(pid):
+            os.kill(pid, signal.SIGKILL)
+
+    async def rot(self) -> None:
+        """Have the disk lose a bit of what is not in memory."""
+        blobs = blobs_on_disk(self.folder / "edge")
+        for blob in self.chance.sample(blobs, min(2, len(blobs))):
+            if blob.path.exists():
+                blob.rot()
+
+
+async def test_whatever_breaks_no_client_gets_wrong_bytes_and_all_is_well_afterwards(
+    tmp_path: Path,
+) -> None:
+    seed = run_seed()
+    print(f"PLAYHEAD_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    async with AsyncExitStack() as stack:
+        faulty, sound = Upstream(), Upstream()
+        for upstream in (faulty, sound):
+            for build in BUILDS:
+                upstream.publish(build)
+            await stack.enter_async_context(upstream.running())
+        connector = aiohttp.TCPConnector(limit=0)
+        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        world = World(tmp_path, chance, faulty, sound, session)
+        until = time.monotonic() + FOR_S
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CLIENTS):
+                group.create_task(world.client(until, random.Random(chance.random())))
+            while time.monotonic() < until:
+                await world.life_of_an_edge(min(until, time.monotonic() + FOR_S / 2))
+        await world.mend()
+        async with world.running_edge(workers=2) as edge:
+            for path, content in OBJECTS.items():
+                assert await edge.fetch(session, path) == content
+
+            async def is_settled() -> bool:
+                async with session.get(edge.url + "/readyz") as reply:
+                    return reply.status == 200
+
+            await eventually(is_settled, within_s=20)
+            edge.child.send_signal(signal.SIGTERM)
+            assert await edge.ended() == 0
+        print(dict(world.seen))
+        assert world.seen["200"] > 20
