@@ -40,8 +40,10 @@ ANSWER_WITHIN_S = 2.0
 LOOK_EVERY_S = 0.5
 """While waiting for a sibling's answer, which may need an upstream that is slow, we look whether
 it lives."""
-ALIVE_WITHIN_S = 2.0
-"""A worker whose event loop does not turn for so long counts as gone."""
+ALIVE_WITHIN_S = 15.0
+"""A worker whose event loop does not turn for so long counts as gone; one that ended is told from
+it at once. Five thousand clients that waited for the same slice keep a loop busy for seconds, and
+whoever then asked upstream for itself would ask for what is here."""
 
 PATIENCE = ClientSettings(connect_within=Seconds(1), stall_after=Seconds(120), connections_max=256)
 """How long an answer may take is for the worker to say that fetches it; whether that lives, we

@@ -66,6 +66,41 @@ class Head:
     """What ``Range`` says; it is not among the headers."""
 
 
+WHOLE_SIZE_MAX = 8192
+"""Of a request with its body that is looked at for its end: a start call has some 900 bytes."""
+
+
+class _Ends:
+    """Counts where requests begin and end (callbacks of a parser)."""
+
+    def __init__(self) -> None:
+        self.begun_count = 0
+        self.ended_count = 0
+
+    def on_message_begin(self) -> None:
+        self.begun_count += 1
+
+    def on_message_complete(self) -> None:
+        self.ended_count += 1
+
+
+def is_one_post(data: bytes) -> bool:
+    """Tell whether ``data`` is one POST with all of its body, and nothing after it.
+
+    aiohttp reads by the same parser, so once it has answered, nothing of ``data`` is left in it.
+    """
+    if len(data) > WHOLE_SIZE_MAX or not data.startswith(b"POST "):
+        return False
+    ends = _Ends()
+    parser = httptools.HttpRequestParser(ends)
+    try:
+        parser.feed_data(data)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return False
+    is_one = ends.begun_count == ends.ended_count == 1
+    return is_one and parser.should_keep_alive() and parser.get_http_version() == "1.1"
+
+
 class HeadReader:
     """One parser for all connections of an event loop: it is only ever given whole heads."""
 

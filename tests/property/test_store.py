@@ -26,8 +26,6 @@ from tests.stored_blobs import blobs_on_disk, bytes_taken
 
 T = TypeVar("T")
 
-T = TypeVar("T")
-
 MAX_BYTES = 192 << 10
 SIZES = (0, 1, 4096, 5000, 20_000)
 NUMBERS = st.integers(0, 19)
