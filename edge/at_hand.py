@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar
 
 from chunks.chunk_id import Digest
-from edge.located import Located
-from edge.store import Store
+from edge.store.located import Located
+from edge.store.store import Store
 from kit.buffers import B, Room
 from kit.lane import FileSpan
 

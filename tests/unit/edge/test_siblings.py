@@ -18,8 +18,8 @@ from edge.crew import ALONE, WORKERS_MAX, new_node_name
 from edge.metrics import EdgeMetrics
 from edge.passage import HEADER as LOOP_HEADER
 from edge.passage import HERE, NodeName, Passage
-from edge.siblings import Alone, SiblingGone, Workers, socket_of
-from edge.upstreams import NoUpstream
+from edge.upstream.siblings import Alone, SiblingGone, Workers, socket_of
+from edge.upstream.upstreams import NoUpstream
 from kit.errors import IntegrityError, NotFound
 from kit.http_client import HttpReply
 from manifests.lease import HEADER
@@ -193,8 +193,8 @@ async def test_nobody_at_the_socket_is_noticed_at_once(tmp_path: Path) -> None:
 async def test_one_that_is_slow_but_lives_is_waited_for_and_one_that_hangs_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.siblings.LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr("edge.siblings.ALIVE_WITHIN_S", 0.1)
+    monkeypatch.setattr("edge.upstream.siblings.LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr("edge.upstream.siblings.ALIVE_WITHIN_S", 0.1)
     go = asyncio.Event()
 
     async def answer(_request: web.Request) -> web.Response:

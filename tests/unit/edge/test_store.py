@@ -13,12 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from chunks.chunk_id import Digest, digest_of
-from edge.disk_faults import REST_S
-from edge.located import Located, worker_of
 from edge.metrics import EdgeMetrics
-from edge.segment_spans import SegmentSpan
-from edge.store import Store
-from edge.store_checking import Checked
+from edge.store.checking import Checked
+from edge.store.disk_faults import REST_S
+from edge.store.located import Located, worker_of
+from edge.store.segment_spans import SegmentSpan
+from edge.store.store import Store
 from kit.clock import ManualClock
 from kit.errors import FormatError, SettingsError
 from kit.file_holes import Punch, punch_hole

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from edge.segment_table import SegmentTable
+from edge.store.segment_table import SegmentTable
 from kit.buffers import B, Buffer, Room
 from kit.file_holes import HOLE_SIZE
 from kit.page_cache import PageCache

@@ -12,9 +12,9 @@ fetched again, and a cache is not worth waiting for the disk.
 The index and the policy live on the event loop. Files are written by one thread, so shelves need
 no locks, and read by a few: a hanging disk stalls nothing else.
 
-This module puts the parts together. Looking up is in :mod:`edge.store_index`, reading in
-:mod:`edge.store_reading`, writing in :mod:`edge.store_writing`, dropping in
-:mod:`edge.store_room`, looking for what rotted in :mod:`edge.store_checking`; below them are
+This module puts the parts together. Looking up is in :mod:`edge.store.index`, reading in
+:mod:`edge.store.reading`, writing in :mod:`edge.store.writing`, dropping in
+:mod:`edge.store.room`, looking for what rotted in :mod:`edge.store.checking`; below them are
 shelves, segments and their tables.
 """
 
@@ -26,27 +26,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chunks.chunk_id import Digest
-from edge.departures import Departed
-from edge.disk_faults import DiskFaults
-from edge.eviction import Pinned
-from edge.located import SHELVES, Located, shelves_of
 from edge.metrics import EdgeMetrics
-from edge.old_caches import remove_old_caches
-from edge.records import Record, records_of
-from edge.segment_files import SegmentFiles
-from edge.segment_spans import SegmentSpan
-from edge.segment_table import PUSHED as PUSHED_FLAG
-from edge.segment_table import SUPERSEDED as SUPERSEDED_FLAG
-from edge.segment_table import NewRow
-from edge.segments import Segment, segment_size_for, shelf_folder
-from edge.shelf import Found, Shelf
-from edge.store_checking import Check, StoreChecking
-from edge.store_index import StoreIndex
-from edge.store_reading import StoreReading
-from edge.store_room import StoreRoom
-from edge.store_threads import StoreThreads
-from edge.store_writing import StoreWriting
-from edge.stored import Stored, stored_at, stored_of, title_key
+from edge.store.checking import Check, StoreChecking
+from edge.store.departures import Departed
+from edge.store.disk_faults import DiskFaults
+from edge.store.eviction import Pinned
+from edge.store.index import StoreIndex
+from edge.store.located import SHELVES, Located, shelves_of
+from edge.store.old_caches import remove_old_caches
+from edge.store.reading import StoreReading
+from edge.store.records import Record, records_of
+from edge.store.room import StoreRoom
+from edge.store.segment_files import SegmentFiles
+from edge.store.segment_spans import SegmentSpan
+from edge.store.segment_table import PUSHED as PUSHED_FLAG
+from edge.store.segment_table import SUPERSEDED as SUPERSEDED_FLAG
+from edge.store.segment_table import NewRow
+from edge.store.segments import Segment, segment_size_for, shelf_folder
+from edge.store.shelf import Found, Shelf
+from edge.store.stored import Stored, stored_at, stored_of, title_key
+from edge.store.threads import StoreThreads
+from edge.store.writing import StoreWriting
 from kit.buffers import B, Buffer, Room
 from kit.clock import Clock
 from kit.file_holes import Punch, punch_hole

@@ -19,7 +19,7 @@ from edge.crew import WORKERS_MAX
 from edge.metrics import EdgeMetrics
 from edge.passage import HEADER as LOOP_HEADER
 from edge.passage import HERE
-from edge.upstreams import NodeLease, NoUpstream
+from edge.upstream.upstreams import NodeLease, NoUpstream
 from kit.errors import IntegrityError, NotFound, PlayheadError, Unavailable
 from kit.http_client import HttpClient, HttpReply
 from kit.http_settings import ClientSettings

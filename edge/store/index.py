@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from chunks.chunk_id import Digest
-from edge.eviction import S3Fifo
-from edge.located import Located, shelf_of
-from edge.records import Record
-from edge.segments import Segment
+from edge.store.eviction import S3Fifo
+from edge.store.located import Located, shelf_of
+from edge.store.records import Record
+from edge.store.segments import Segment
 
 ADOPTED_MAX = 1 << 18
 """Blobs of other workers whose place is remembered: 256 GiB of slices, 50 MB of memory."""

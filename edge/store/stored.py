@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from chunks.chunk_id import Digest, digest_of
-from edge.segment_table import LIVE, SUPERSEDED
-from edge.segments import Segment
+from edge.store.segment_table import LIVE, SUPERSEDED
+from edge.store.segments import Segment
 from manifests.names import TitleId
 
 

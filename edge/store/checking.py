@@ -7,14 +7,14 @@ from enum import Enum
 import msgspec
 
 from chunks.chunk_id import Digest
-from edge.disk_faults import DiskFaults
-from edge.segment_paths import read_path
-from edge.segment_reads import is_right_on_disk
-from edge.segments import Segment
-from edge.store_index import StoreIndex
-from edge.store_reading import StoreReading
-from edge.store_threads import StoreThreads
-from edge.stored import names_in
+from edge.store.disk_faults import DiskFaults
+from edge.store.index import StoreIndex
+from edge.store.reading import StoreReading
+from edge.store.segment_paths import read_path
+from edge.store.segment_reads import is_right_on_disk
+from edge.store.segments import Segment
+from edge.store.stored import names_in
+from edge.store.threads import StoreThreads
 
 
 class Checked(Enum):

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from functools import partial
 
 from chunks.chunk_id import Digest
-from edge.departures import Departed, Reason
-from edge.disk_faults import DiskFaults
-from edge.located import Located, shelf_of
 from edge.metrics import EdgeMetrics
-from edge.records import Record
-from edge.segment_files import SegmentFiles
-from edge.segment_reads import open_to_read
-from edge.segment_table import NewRow
-from edge.segments import Segment, size_on_disk
-from edge.shelf import Shelf
-from edge.store_index import StoreIndex
-from edge.store_room import StoreRoom
-from edge.store_threads import StoreThreads
+from edge.store.departures import Departed, Reason
+from edge.store.disk_faults import DiskFaults
+from edge.store.index import StoreIndex
+from edge.store.located import Located, shelf_of
+from edge.store.records import Record
+from edge.store.room import StoreRoom
+from edge.store.segment_files import SegmentFiles
+from edge.store.segment_reads import open_to_read
+from edge.store.segment_table import NewRow
+from edge.store.segments import Segment, size_on_disk
+from edge.store.shelf import Shelf
+from edge.store.threads import StoreThreads
 from kit.buffers import Buffer
 from kit.concurrency import to_its_end
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from edge.upstream import Upstream
+from edge.upstream.upstream import Upstream
 from kit.errors import NotFound, PlayheadError
 from kit.resilience import Pass
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from chunks.chunk_id import DIGEST_SIZE, Digest
-from edge.eviction import Entry
-from edge.segment_table import DROPPED
-from edge.segments import Segment, size_on_disk
-from edge.shelf import Found
+from edge.store.eviction import Entry
+from edge.store.segment_table import DROPPED
+from edge.store.segments import Segment, size_on_disk
+from edge.store.shelf import Found
 
 
 class Record(Entry[Digest], gc=False):

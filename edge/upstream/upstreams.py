@@ -17,8 +17,8 @@ from edge.metrics import EdgeMetrics
 from edge.passage import HEADER as LOOP_HEADER
 from edge.passage import HERE, NodeName
 from edge.settings import EdgeSettings
-from edge.upstream import Upstream, by_preference
-from edge.upstream_race import Attempt, Lost, Race, Retry
+from edge.upstream.race import Attempt, Lost, Race, Retry
+from edge.upstream.upstream import Upstream, by_preference
 from kit.clock import Clock
 from kit.errors import IntegrityError, NotFound, PlayheadError, Unavailable
 from kit.http_client import HttpClient, HttpReply

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from edge.metrics import Outcome
-from edge.minting import MintLease
+from edge.start.minting import MintLease
 from kit.errors import Denied, PlayheadError
 from kit.telemetry import get_logger
 from manifests.lease import HEADER, LeaseMissing

@@ -10,15 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from chunks.chunk_id import Digest
-from edge.disk_faults import DiskFaults
-from edge.located import Located
-from edge.segment_files import SegmentFiles
-from edge.segment_reads import open_verified, read_verified
-from edge.segment_spans import InMemory, SegmentSpan
-from edge.segments import Segment, shelf_folder
-from edge.store_index import StoreIndex
-from edge.store_room import StoreRoom
-from edge.store_threads import StoreThreads
+from edge.store.disk_faults import DiskFaults
+from edge.store.index import StoreIndex
+from edge.store.located import Located
+from edge.store.room import StoreRoom
+from edge.store.segment_files import SegmentFiles
+from edge.store.segment_reads import open_verified, read_verified
+from edge.store.segment_spans import InMemory, SegmentSpan
+from edge.store.segments import Segment, shelf_folder
+from edge.store.threads import StoreThreads
 from kit.buffers import B, Buffer, Room
 from kit.clock import Clock
 from kit.concurrency import to_its_end

@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from edge.segments import Segment
+from edge.store.segments import Segment
 
 
 @dataclass(slots=True)

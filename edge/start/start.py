@@ -23,11 +23,11 @@ from structlog.contextvars import bind_contextvars
 
 from edge.documents import Document
 from edge.metrics import Outcome
-from edge.minting import EntitlementService, MintLease
 from edge.misses import ADDRESS, Misses
 from edge.node import Node
-from edge.openings import FirstRange, Openings
-from edge.start_permission import Permission, permission_of
+from edge.start.minting import EntitlementService, MintLease
+from edge.start.openings import FirstRange, Openings
+from edge.start.permission import Permission, permission_of
 from kit.buffers import Buffer
 from kit.errors import FormatError, IntegrityError, PlayheadError, SettingsError
 from kit.http_body import read_body

@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from edge.segment_paths import write_path
-from edge.segment_table import LIVE, NewRow, Rows, SegmentTable
-from edge.segments import (
+from edge.store.segment_paths import write_path
+from edge.store.segment_table import LIVE, NewRow, Rows, SegmentTable
+from edge.store.segments import (
     Segment,
     data_path,
     paths_path,

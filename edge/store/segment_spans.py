@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.segment_files import OpenFile
-from edge.segments import Segment
+from edge.store.segment_files import OpenFile
+from edge.store.segments import Segment
 
 
 @dataclass(slots=True)

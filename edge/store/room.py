@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from chunks.chunk_id import Digest
-from edge.departures import Departed, Reason
-from edge.eviction import PUSHED, SUPERSEDED
 from edge.metrics import EdgeMetrics
-from edge.records import Record, invalidate
-from edge.segment_files import SegmentFiles
-from edge.segment_table import BAD
-from edge.segments import Segment
-from edge.shelf import Shelf
-from edge.store_index import StoreIndex
-from edge.store_threads import StoreThreads
+from edge.store.departures import Departed, Reason
+from edge.store.eviction import PUSHED, SUPERSEDED
+from edge.store.index import StoreIndex
+from edge.store.records import Record, invalidate
+from edge.store.segment_files import SegmentFiles
+from edge.store.segment_table import BAD
+from edge.store.segments import Segment
+from edge.store.shelf import Shelf
+from edge.store.threads import StoreThreads
 
 REASONS = {PUSHED: "pushed", SUPERSEDED: "superseded"}
 """Why a blob was evicted, by the queue it left from; else for room."""
