@@ -20,6 +20,9 @@ NAMES = [
     "eviction",
     "generic_cache",
     "serving",
+    "workers",
+    "one_fetch",
+    "overload",
     "growth",
 ]
 

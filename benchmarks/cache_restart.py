@@ -23,11 +23,11 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.table import parser, show
 from chunks.chunk_id import Digest, digest_of
-from edge.located import SHELVES
 from edge.metrics import EdgeMetrics
-from edge.segment_table import HEADER_SIZE, LIVE, ROW, SegmentTable
-from edge.segments import SEGMENT_SIZE_MAX, data_path, rows_for, shelf_folder, table_path
-from edge.store import Store
+from edge.store.located import SHELVES
+from edge.store.segment_table import HEADER_SIZE, LIVE, ROW, SegmentTable
+from edge.store.segments import SEGMENT_SIZE_MAX, data_path, rows_for, shelf_folder, table_path
+from edge.store.store import Store
 from kit.clock import SystemClock
 from kit.units import MIB
 

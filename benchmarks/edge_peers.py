@@ -1,4 +1,4 @@
-"""The servers an edge is measured beside: nginx with sendfile, Varnish with memory."""
+"""The servers an edge is measured beside: nginx with sendfile, Varnish, the least in Python."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.bare_servers import How
 from tests.servers.ports import free_ports
 
 START_WITHIN_S = 10.0
@@ -148,6 +150,16 @@ def running_varnish(folder: Path, backend_port: int, vcl: str = _VCL) -> Iterato
     words += ["-a", f"127.0.0.1:{port}", "-f", str(folder / "edge.vcl"), "-s", "malloc,1G"]
     with _running(words, port, folder / "varnish.log") as pid:
         yield Peer(f"http://127.0.0.1:{port}", "", _family(pid))
+
+
+@contextmanager
+def running_bare(folder: Path, root: Path, how: How) -> Iterator[Peer]:
+    """Serve the files below ``root`` by the least that is needed for it."""
+    folder.mkdir()
+    [port] = free_ports(1)
+    words = [sys.executable, "-m", "benchmarks.bare_servers", how.value, str(root), str(port)]
+    with _running(words, port, folder / "bare.log") as pid:
+        yield Peer(f"http://127.0.0.1:{port}", "", (pid,))
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from typing import Protocol
 
 from benchmarks.table import parser, show
 from chunks.chunk_id import Digest, digest_of
-from edge.eviction import Counted, S3Fifo
-from edge.records import Record
+from edge.store.eviction import Counted, S3Fifo
+from edge.store.records import Record
 from kit.units import MIB
 
 TITLES = 300

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+QUIET_SHARE = 0.05
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 _SCRIPT = """
@@ -69,6 +71,15 @@ def cpu_s(pids: Iterable[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / TICKS_PER_S
+
+
+def wait_until_quiet(pids: Sequence[int], *, quiet_s: float = 0.3) -> None:
+    """Return once processes do next to nothing: what they were asked for before is over."""
+    while True:
+        before = cpu_s(pids)
+        time.sleep(quiet_s)
+        if cpu_s(pids) - before <= QUIET_SHARE * quiet_s:
+            return
 
 
 def load(

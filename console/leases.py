@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from console.settings import ConsoleSettings
@@ -152,8 +152,11 @@ class Leases:
         return None
 
     def adopt(self, title: TitleId, granted: GrantedLease, asked_at: float) -> None:
-        """Use a lease that somebody got for us, asked for at ``asked_at``, monotonic."""
-        self._held.put(title, _held(granted, asked_at))
+        """Use a lease that an edge got for us, asked for at ``asked_at``, monotonic.
+
+        The first refusal ends it: an edge may lie, and whoever mints was not asked by us yet.
+        """
+        self._held.put(title, replace(_held(granted, asked_at), got_at=float("-inf")))
 
     def replace(self, title: TitleId, token: str) -> bool:
         """Tell whether to try again with another lease, now that an edge refused ``token``."""

@@ -45,13 +45,18 @@ class Console:
         leases: LeaseSource,
         clock: Clock | None = None,
         new_heads: NewHeads | None = None,
+        *,
+        memory: EdgeMemory | None = None,
     ) -> None:
-        """Believe what ``settings`` say is to be trusted, unless ``new_heads`` says what is."""
+        """Believe what ``settings`` say is to be trusted, unless ``new_heads`` says what is.
+
+        ``memory`` is what an earlier console remembered of edges.
+        """
         self._settings = settings
         self._http = http
         self._leases = leases
         self._clock = clock or SystemClock()
-        self._memory = EdgeMemory(self._clock)
+        self._memory = memory or EdgeMemory(self._clock)
         self._held = HeldLeases()
         self._new_heads = new_heads or partial(TrustedHeads, settings)
 

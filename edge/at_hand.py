@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar
 
 from chunks.chunk_id import Digest
-from edge.located import Located
-from edge.store import Store
-from kit.buffers import Buffer
+from edge.store.located import Located
+from edge.store.store import Store
+from kit.buffers import B, Room
 from kit.lane import FileSpan
 
 L = TypeVar("L", bound="Sized")
@@ -27,8 +27,11 @@ class AtHand(Protocol, Generic[L]):
     def locate(self, name: Digest) -> L | None:
         """Return where the blob is; None if it is not cached."""
 
-    def read_now(self, at: L, start: int, end: int) -> Buffer | None:
-        """Return its bytes ``[start, end)``; None if they are not in memory, or it is gone."""
+    def read_now(self, at: L, start: int, end: int, room: Room[B]) -> B | None:
+        """Return its bytes ``[start, end)``; None if they are not in memory, or it is gone.
+
+        They are put where ``room`` says.
+        """
 
     def span_now(self, at: L, start: int, end: int) -> FileSpan | None:
         """Return the same as a span of a file, to be sent at once; None as above, or if it cannot.
@@ -47,9 +50,9 @@ class StoreAtHand:
         """Return where the blob is; None if it is not cached."""
         return self._store.locate(name)
 
-    def read_now(self, at: Located, start: int, end: int) -> Buffer | None:
+    def read_now(self, at: Located, start: int, end: int, room: Room[B]) -> B | None:
         """Return its bytes ``[start, end)``, if they are in memory and known to be right."""
-        return self._store.read_now(at, start, end)
+        return self._store.read_into(at, start, end, room)
 
     def span_now(self, at: Located, start: int, end: int) -> FileSpan | None:
         """Return them as a span of a segment, if the system can tell that all is in memory."""

@@ -7,8 +7,8 @@ import time
 from structlog.contextvars import bind_contextvars
 
 from edge.fill import STORED_HEADER, Flight, Landed
-from edge.located import Located
 from edge.metrics import EdgeMetrics, FirstByte, Tier
+from edge.store.located import Located
 
 CACHE_NAME = "playhead"
 

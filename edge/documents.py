@@ -25,8 +25,8 @@ from msgspec.structs import replace
 
 from chunks.chunk_id import Digest, digest_of
 from edge.document_rules import Policy, Use, confirms, fresh_at
-from edge.siblings import SiblingGone, Siblings
-from edge.upstreams import Upstreams
+from edge.upstream.siblings import SiblingGone, Siblings
+from edge.upstream.upstreams import Upstreams
 from kit.clock import Clock
 from kit.errors import IntegrityError, NotFound, Unavailable
 from kit.http_client import HttpReply

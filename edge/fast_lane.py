@@ -6,9 +6,10 @@ does not let in, and spans outside of an object. So all that can go wrong is sai
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Generic, TypeVar
 
@@ -16,13 +17,13 @@ from chunks.chunk_id import Digest
 from edge.at_hand import AtHand, Sized
 from edge.cache_status import CACHE_NAME
 from edge.fill import Blobs, Landed
-from edge.metrics import EdgeMetrics, Tier
+from edge.metrics import EdgeMetrics, FirstByte, Tier
 from edge.targets import Target, Targets
 from kit import trace
-from kit.buffers import BYTES, Buffer
+from kit.buffers import BYTES, Buffer, Scratch
 from kit.clock import Clock
 from kit.errors import Denied
-from kit.http_head import Head
+from kit.http_head import END, Head
 from kit.http_semantics import (
     Full,
     Partial,
@@ -46,12 +47,12 @@ PLANS_MAX = 16_384
 the same of a new build."""
 
 _LEASE = HEADER.lower().encode()
-_CONDITIONS = (b"if-none-match", b"if-range")
+_IF_NONE_MATCH, _IF_RANGE = b"if-none-match", b"if-range"
 _HIT = f"Cache-Status: {CACHE_NAME}; hit; detail={Tier.MEMORY.value}\r\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Generic[L]):
     """An answer but for what differs from request to request: who, when, and in which trace."""
 
     target: Target
@@ -65,6 +66,8 @@ class Plan:
     """Of the first blob."""
     names: tuple[Digest, ...] = ()
     """Of all blobs that are needed."""
+    places: list[L] = field(default_factory=list)
+    """Where they were found, if they were; such a place becomes invalid, never another blob's."""
 
 
 class FastLane(Generic[L]):
@@ -80,20 +83,24 @@ class FastLane(Generic[L]):
     ) -> None:
         self._at_hand = at_hand
         self._targets = Targets(at_hand)
-        self._plans: dict[tuple[bytes, bytes | None], Plan] = {}
+        self._plans: dict[tuple[bytes, bytes | None], Plan[L]] = {}
+        self._scratch = Scratch(PIECE_SIZE)
         self._blobs = blobs
         self._guard = guard
         self._clock = clock
         self._served = metrics.served
         self._served_bytes = metrics.served_bytes
+        self._served_from_memory = metrics.served[Tier.MEMORY]
+        self._bytes_from_memory = metrics.served_bytes[Tier.MEMORY]
+        self._first_byte = metrics.first_byte[FirstByte.MEMORY]
         self._dated_s = 0
         self._signed = b""
 
     def answer(self, head: Head, *, by_file: bool) -> Answer | None:
         """Return the answer to ``head`` if all it needs is at hand."""
-        headers = head.headers
-        key = head.target, headers.get(b"range")
-        is_plain = not (head.is_head or _CONDITIONS[0] in headers or _CONDITIONS[1] in headers)
+        began, headers = time.perf_counter(), head.headers
+        is_plain = not (head.is_head or _IF_NONE_MATCH in headers or _IF_RANGE in headers)
+        key = head.target, head.span
         plan = self._plans.get(key) if is_plain else None
         if plan is None:
             plan = self._plan(head)
@@ -111,20 +118,21 @@ class FastLane(Generic[L]):
         body = self._body(plan, by_file=by_file)
         if body is None:
             return None
-        first, rest = body
-        return Answer(plan.status, self._signed_head(plan, headers), first, rest)
+        said = self._signed_head(plan, headers)
+        self._first_byte.observe(time.perf_counter() - began)
+        return Answer(plan.status, said, *body)
 
-    def _remember(self, key: tuple[bytes, bytes | None], plan: Plan) -> None:
+    def _remember(self, key: tuple[bytes, bytes | None], plan: Plan[L]) -> None:
         self._plans[key] = plan
         if len(self._plans) > PLANS_MAX:
             del self._plans[next(iter(self._plans))]
 
-    def _plan(self, head: Head) -> Plan | None:
+    def _plan(self, head: Head) -> Plan[L] | None:
         """Return what to answer if the lease is good; None if that is for the other lane."""
         target, headers = self._targets.find(head.target), head.headers
         if target is None:
             return None
-        if is_known_to_client(_text(headers, b"if-none-match"), target.etag):
+        if is_known_to_client(_text(headers, _IF_NONE_MATCH), target.etag):
             return Plan(target, 304, b"HTTP/1.1 304 Not Modified\r\n" + target.kept)
         told = target.kept + target.described
         if head.is_head:
@@ -132,7 +140,8 @@ class FastLane(Generic[L]):
             return Plan(target, 200, said)
         start, end, line = 0, target.size, b"HTTP/1.1 200 OK\r\n"
         status = 200
-        span, if_range = _text(headers, b"range"), _text(headers, b"if-range")
+        span = None if head.span is None else head.span.decode("ascii")
+        if_range = _text(headers, _IF_RANGE)
         match wanted(span, if_range, target.etag, target.size):
             case Partial(start, end):
                 status, line = 206, b"HTTP/1.1 206 Partial Content\r\n"
@@ -145,44 +154,54 @@ class FastLane(Generic[L]):
         index, index_end = start // target.blob_size, (end - 1) // target.blob_size + 1
         return Plan(target, status, said, start, end, index, target.names[index:index_end])
 
-    def _body(self, plan: Plan, *, by_file: bool) -> tuple[Piece, Rest | None] | None:
+    def _body(self, plan: Plan[L], *, by_file: bool) -> tuple[Piece, Rest | None] | None:
         """Return the first piece and what comes after it; None if a blob is not cached."""
-        places: list[L] = []
-        for name in plan.names:
-            at = self._at_hand.locate(name)
-            if at is None:
-                return None
-            places.append(at)
+        is_known = bool(plan.places)
+        if not is_known and not self._locate(plan):
+            return None
         blob_size = plan.target.blob_size
         base = plan.index * blob_size
         start, end = plan.start - base, min(blob_size, plan.end - base)
-        first = self.piece_now(places[0], start, end, by_file=by_file)
+        first = self.piece_now(plan.places[0], start, end, by_file=by_file)
         if first is None:
-            return None
+            plan.places.clear()
+            return self._body(plan, by_file=by_file) if is_known else None
         sent_to = plan.start + _size(first)
         if sent_to == plan.end:
             return first, None
-        return first, _Rest(self, plan, places, sent_to, by_file=by_file)
+        return first, _Rest(self, plan, sent_to, by_file=by_file)
 
-    def _signed_head(self, plan: Plan, headers: dict[bytes, bytes]) -> bytes:
+    def _locate(self, plan: Plan[L]) -> bool:
+        """Find all blobs of a plan, or none."""
+        for name in plan.names:
+            at = self._at_hand.locate(name)
+            if at is None:
+                plan.places.clear()
+                return False
+            plan.places.append(at)
+        return True
+
+    def _signed_head(self, plan: Plan[L], headers: dict[bytes, bytes]) -> bytes:
         now_s = int(self._clock.now())
         if now_s != self._dated_s:
             self._dated_s = now_s
             date = formatdate(now_s, usegmt=True)
             self._signed = _HIT + f"Server: {SERVER}\r\nDate: {date}\r\ntraceparent: ".encode()
-        parent = headers.get(b"traceparent")
-        here = trace.answer_header(None if parent is None else parent.decode("ascii"))
-        return b"%b%b%b\r\n\r\n" % (plan.said, self._signed, here.encode())
+        here = trace.answer_header(headers.get(b"traceparent"))
+        return plan.said + self._signed + here + END
 
     def piece_now(self, at: L, start: int, end: int, *, by_file: bool) -> Piece | None:
         """Return bytes of a blob if they are in memory, counted as served."""
         piece: Piece | None = self._at_hand.span_now(at, start, end) if by_file else None
         if piece is None:
-            piece = self._at_hand.read_now(at, start, min(end, start + PIECE_SIZE))
+            end = min(end, start + PIECE_SIZE)
+            piece = self._at_hand.read_now(at, start, end, self._scratch.room)
             if piece is None:
                 return None
             end = start + len(piece)
-        self.count(Tier.MEMORY, end - start, is_first=start == 0)
+        self._bytes_from_memory.value += end - start
+        if start == 0:
+            self._served_from_memory.value += 1
         return piece
 
     def count(self, tier: Tier, size: int, *, is_first: bool) -> None:
@@ -202,14 +221,11 @@ class FastLane(Generic[L]):
 class _Rest(Generic[L]):
     """The body of a plan from ``at`` on, piece by piece."""
 
-    def __init__(
-        self, lane: FastLane[L], plan: Plan, places: list[L], at: int, *, by_file: bool
-    ) -> None:
+    def __init__(self, lane: FastLane[L], plan: Plan[L], at: int, *, by_file: bool) -> None:
         self._lane = lane
+        self._plan = plan
         self._target = plan.target
-        self._places = places
         self._by_file = by_file
-        self._first_index = plan.index
         self._blob_size = plan.target.blob_size
         self._arriving: AsyncGenerator[Landed, None] | None = None
         self._at = at
@@ -218,13 +234,16 @@ class _Rest(Generic[L]):
     def now(self) -> Piece | None:
         if self._at == self._end:
             return b""
-        if self._arriving is not None:
+        plan = self._plan
+        if self._arriving is not None or not plan.places:
             return None  # what is on its way is sent in its order
         index, start = divmod(self._at, self._blob_size)
         end = min(self._blob_size, self._end - index * self._blob_size)
-        place = self._places[index - self._first_index]
+        place = plan.places[index - plan.index]
         piece = self._lane.piece_now(place, start, end, by_file=self._by_file)
-        if piece is not None:
+        if piece is None:
+            plan.places.clear()  # whoever asks next looks again
+        else:
             self._at += _size(piece)
         return piece
 

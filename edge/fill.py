@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chunks.chunk_id import Digest, check_digest, digest_of
-from edge.departures import Departed, Reason
-from edge.located import Located
 from edge.metrics import EdgeMetrics, Tier
-from edge.siblings import SiblingGone, Siblings
-from edge.store import Store
-from edge.upstreams import Upstreams
+from edge.store.departures import Departed, Reason
+from edge.store.located import Located
+from edge.store.store import Store
+from edge.upstream.siblings import SiblingGone, Siblings
+from edge.upstream.upstreams import Upstreams
 from kit.buffers import Buffer
 from kit.clock import Clock
 from kit.errors import FormatError, NotFound

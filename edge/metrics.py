@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from kit.tallies import Tally
+from kit.tallies import Tally, Timings
 
 
 class Tier(Enum):
@@ -97,14 +97,14 @@ class EdgeMetrics:
         self.not_cached = counter(
             "not_cached_total", "Blobs served without being kept, by reason.", "reason"
         )
-        waits = Histogram(
+        waits = Timings(
             "playhead_edge_first_byte_seconds",
             "From a request for content to its first byte, by where that was.",
-            ["found"],
+            "found",
             registry=registry,
-            buckets=FIRST_BYTE_BUCKETS_S,
+            bounds_s=FIRST_BYTE_BUCKETS_S,
         )
-        self.first_byte = {found: waits.labels(found.value) for found in FirstByte}
+        self.first_byte = {found: waits.of(found.value) for found in FirstByte}
         warmed = counter("warm_bytes_total", "Bytes of warms, by where they were found.", "found")
         self.warm_fetched = warmed.labels("upstream")
         self.warm_present = warmed.labels("cache")

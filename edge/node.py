@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 
 from edge.addressed import blob_at
 from edge.crew import ALONE, Crew, new_node_name
-from edge.departures import Departures
 from edge.documents import Documents
 from edge.fill import Blobs
 from edge.metrics import EdgeMetrics
 from edge.scrubbing import Scrub
 from edge.settings import EdgeSettings
-from edge.siblings import Alone, Siblings, Workers
-from edge.store import Store
-from edge.upstreams import NodeLease, Upstreams
+from edge.store.departures import Departures
+from edge.store.store import Store
+from edge.upstream.siblings import Alone, Siblings, Workers
+from edge.upstream.upstreams import NodeLease, Upstreams
 from kit.clock import Clock
 from kit.http_client import HttpClient
 

@@ -15,7 +15,6 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from chunks.slices import SLICE_SIZE, SliceList, parse_slice_list
-from edge import start
 from edge.addressed import manifest_blob, slice_blob, slice_list_blob
 from edge.at_hand import StoreAtHand
 from edge.cache_status import CACHE_NAME, CacheStatus
@@ -28,8 +27,9 @@ from edge.misses import ADDRESS, PLAYER, Misses
 from edge.node import Node
 from edge.passage import FROM_CLIENT, HERE, Passage, passage_of
 from edge.settings import EdgeSettings
-from edge.siblings import socket_of
-from edge.upstreams import NodeLease
+from edge.start import start
+from edge.upstream.siblings import socket_of
+from edge.upstream.upstreams import NodeLease
 from kit import http_server
 from kit.clock import Clock, SystemClock
 from kit.errors import Denied, NotFound, SettingsError

@@ -20,9 +20,9 @@ import msgspec
 from chunks.chunk_id import Digest
 from edge.fill import Blob, Blobs
 from edge.metrics import EdgeMetrics
-from edge.segments import Segment, shelf_folder
-from edge.store import Store
-from edge.store_checking import Check, Checked
+from edge.store.checking import Check, Checked
+from edge.store.segments import Segment, shelf_folder
+from edge.store.store import Store
 from kit.clock import Clock
 from kit.errors import PlayheadError
 from kit.rate_limit import RateLimit

@@ -18,7 +18,7 @@ from manifests.addresses import HEAD_FRESH_S
 class EdgeSettings(Group, frozen=True):
     """Where an edge fetches, how much it keeps, and how patient it is."""
 
-    listen: ListenSettings = ListenSettings(port=7402)
+    listen: ListenSettings = ListenSettings(port=7402, requests_max=16_384)
     """Its limits hold for each worker."""
     workers: Annotated[int, Meta(ge=0, le=WORKERS_MAX)] = 0
     """Processes that serve, of which each uses one core; 0 is this process alone, as whenever other

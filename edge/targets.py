@@ -117,7 +117,7 @@ class Targets(Generic[L]):
     def _slices(self, bundle: BundleAddress) -> SliceList | None:
         name = Blob(bundle.bundle_id, "", 0, owner=bundle.title).name
         at = self._at_hand.locate(name)
-        content = None if at is None else self._at_hand.read_now(at, 0, at.size)
+        content = None if at is None else self._at_hand.read_now(at, 0, at.size, bytearray)
         return None if content is None else parse_slice_list(content, bundle.bundle_id)
 
 

@@ -23,10 +23,18 @@ class Deadlines(Generic[W]):
     def __len__(self) -> int:
         return len(self._until)
 
+    def __contains__(self, waiter: W) -> bool:
+        return waiter in self._until
+
     def begin(self, waiter: W, now: float) -> None:
         """Let ``waiter`` have all of the time from ``now`` on, whatever was left."""
         self._until[waiter] = now + self.patience_s
         self._until.move_to_end(waiter)
+
+    def begin_once(self, waiter: W, now: float) -> None:
+        """Let ``waiter`` have all of the time from ``now`` on, unless its time runs already."""
+        if waiter not in self._until:
+            self.begin(waiter, now)
 
     def end(self, waiter: W) -> None:
         """Forget ``waiter``; it need not be known."""

@@ -10,12 +10,16 @@ from pathlib import Path
 from types import TracebackType
 
 import aiohttp
+from aiohttp.connector import Connection
+from yarl import URL
 
 from kit import trace
+from kit.address_book import AddressBook
 from kit.buffers import Buffer
 from kit.errors import IntegrityError, NotFound, Unavailable
 from kit.http_semantics import content_range
 from kit.http_settings import ClientSettings
+from kit.pinned_resolver import PinnedResolver
 from kit.tls import client_context
 
 READ_BUFFER_SIZE = 1 << 20
@@ -127,10 +131,22 @@ class HttpClient:
     Follows no redirects and reads no environment: where bytes come from is for settings to say.
     """
 
-    def __init__(self, settings: ClientSettings, unix_socket: Path | None = None) -> None:
-        """Connect to the hosts of URLs, or always to ``unix_socket``."""
+    def __init__(
+        self,
+        settings: ClientSettings,
+        unix_socket: Path | None = None,
+        *,
+        addresses: AddressBook | None = None,
+    ) -> None:
+        """Connect to the hosts of URLs, or always to ``unix_socket``.
+
+        With a book of ``addresses``, names that are in it are not waited for, and the address of
+        a host that answered is the first that is tried again.
+        """
         self._settings = settings
         self._unix_socket = unix_socket
+        self._addresses = addresses
+        self._resolver: PinnedResolver | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> HttpClient:
@@ -138,6 +154,8 @@ class HttpClient:
         believed: ssl.SSLContext | bool = True
         if settings.ca_file is not None:
             believed = await asyncio.to_thread(client_context, settings.ca_file)
+        if self._addresses is not None:
+            self._resolver = PinnedResolver(self._addresses, aiohttp.ThreadedResolver())
         self._session = aiohttp.ClientSession(
             connector=self._connector(settings.connections_max, believed),
             timeout=aiohttp.ClientTimeout(
@@ -149,6 +167,7 @@ class HttpClient:
             read_bufsize=READ_BUFFER_SIZE,
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_telling(self._addresses),
         )
         return self
 
@@ -160,13 +179,21 @@ class HttpClient:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+        if self._resolver is not None:
+            await self._resolver.close()
 
     def _connector(
         self, connections_max: int, believed: ssl.SSLContext | bool
     ) -> aiohttp.BaseConnector:
         if self._unix_socket is not None:
             return aiohttp.UnixConnector(str(self._unix_socket), limit=connections_max)
-        return aiohttp.TCPConnector(limit=connections_max, ssl=believed)
+        # The book is the cache; aiohttp's own would have each address take its turn.
+        return aiohttp.TCPConnector(
+            limit=connections_max,
+            ssl=believed,
+            resolver=self._resolver,
+            use_dns_cache=self._resolver is None,
+        )
 
     @asynccontextmanager
     async def get(
@@ -205,8 +232,8 @@ class HttpClient:
         """
         asked, content = dict(headers or {}), None
         if body is not None:
-            content = _in_pieces(memoryview(body).cast("B"))
-            asked["Content-Length"] = str(memoryview(body).nbytes)
+            content = memoryview(body).cast("B")
+            asked["Content-Length"] = str(content.nbytes)
         async with await self._request(method, url, asked, content) as response:
             yield HttpReply(response, None)
 
@@ -215,16 +242,46 @@ class HttpClient:
         method: str,
         url: str,
         headers: dict[str, str],
-        content: AsyncIterator[memoryview] | None = None,
+        content: memoryview | None = None,
     ) -> aiohttp.ClientResponse:
-        assert self._session is not None, "use as an async context manager"
         here = trace.current.get()
         if here is not None:
             headers["traceparent"] = here.header
         with _naming(url):
-            return await self._session.request(
-                method, url, headers=headers, data=content, allow_redirects=False
-            )
+            try:
+                return await self._once(method, url, headers, content)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                # Nothing was sent. What is remembered of the host may be out of date.
+                host = URL(url).host
+                if self._addresses is None or host is None or not self._addresses.forget(host):
+                    raise
+                return await self._once(method, url, headers, content)
+
+    async def _once(
+        self, method: str, url: str, headers: Mapping[str, str], content: memoryview | None
+    ) -> aiohttp.ClientResponse:
+        assert self._session is not None, "use as an async context manager"
+        data = None if content is None else _in_pieces(content)
+        return await self._session.request(
+            method, url, headers=headers, data=data, allow_redirects=False
+        )
+
+
+def _telling(addresses: AddressBook | None) -> type[aiohttp.ClientResponse]:
+    """Return the kind of response that tells ``addresses`` which one answered."""
+    if addresses is None:
+        return aiohttp.ClientResponse
+    book = addresses
+
+    class Telling(aiohttp.ClientResponse):
+        async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+            peer = connection.transport and connection.transport.get_extra_info("peername")
+            response = await super().start(connection)
+            if peer and self.url.host is not None:
+                book.answered(self.url.host, peer[0])
+            return response
+
+    return Telling
 
 
 async def _in_pieces(body: memoryview) -> AsyncIterator[memoryview]:

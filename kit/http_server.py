@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -27,8 +28,9 @@ from yarl import URL
 from kit import trace
 from kit.errors import InvalidInput, PlayheadError, Unauthenticated, Unavailable
 from kit.http_settings import ListenSettings
-from kit.tallies import Count, Tally, Timings
+from kit.tallies import Count, Spread, Tally, Timings
 from kit.telemetry import get_logger
+from kit.turns import Turns, Verdict
 
 log = get_logger("http")
 
@@ -63,11 +65,14 @@ class ServerState:
     """Requests being served, without those of operators."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while none is."""
+    turns: Turns | None = None
+    """Says whether there is time for more; None before anything listens."""
     operator_prefixes: tuple[str, ...] = ()
     """Paths that begin so are operators', whom a busy process has to answer as well."""
 
     def __post_init__(self) -> None:
         self.idle.set()
+        self.metrics.running.set_function(lambda: self.running)
 
     def enter(self) -> None:
         """Count a request in.
@@ -78,13 +83,23 @@ class ServerState:
         if self.running >= self.settings.requests_max:
             raise Overloaded(f"{self.running} requests are being served, the most there may be")
         self.running += 1
-        self.metrics.running.inc()
         self.idle.clear()
+
+    def check_time(self, now: float) -> None:
+        """Do nothing if there is time for one more request.
+
+        Raises:
+            Overloaded: There is not.
+        """
+        if self.turns is None or now < self.turns.look_at or self.is_draining:
+            return
+        if self.turns.judge(now) is not Verdict.SERVE:
+            self.metrics.shed.of("no-time").inc()
+            raise Overloaded("more is asked for than can be served")
 
     def leave(self) -> None:
         """Count a request out."""
         self.running -= 1
-        self.metrics.running.dec()
         if not self.running:
             self.idle.set()
 
@@ -104,6 +119,10 @@ class ServerMetrics:
     connections: Gauge = field(init=False)
     closed: Counter = field(init=False)
     by_lane: Tally = field(init=False)
+    _seconds: Spread = field(init=False)
+    shed: Tally = field(init=False)
+    turns: Timings = field(init=False)
+    overloaded: Gauge = field(init=False)
     _by_status: dict[int, Count] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,6 +133,7 @@ class ServerMetrics:
         self.seconds = Timings(
             f"{name}_request_seconds", "Until the last byte was taken.", registry=registry
         )
+        self._seconds = self.seconds.of()
         self.running = Gauge(f"{name}_requests_running", "Being served.", registry=registry)
         self.connections = Gauge(f"{name}_connections", "Open, idle ones too.", registry=registry)
         self.closed = Counter(
@@ -125,6 +145,22 @@ class ServerMetrics:
         self.by_lane = Tally(
             f"{name}_fast_lane_total", "Answers that needed no aiohttp.", registry=registry
         )
+        self.shed = Tally(
+            f"{name}_shed_total",
+            "Requests refused by reason: no time, left unread for a while, too many running.",
+            "reason",
+            registry=registry,
+        )
+        self.turns = Timings(
+            f"{name}_turn_seconds",
+            "A turn of the event loop: so long requests wait to be looked at.",
+            registry=registry,
+        )
+        self.overloaded = Gauge(
+            f"{name}_overloaded",
+            "1 while requests are refused for want of time.",
+            registry=registry,
+        )
 
     def count(self, status: int, elapsed_s: float) -> None:
         """Count an answer, and how long it took."""
@@ -132,7 +168,7 @@ class ServerMetrics:
         if counter is None:
             counter = self._by_status[status] = self.requests.of(str(status))
         counter.inc()
-        self.seconds.observe(elapsed_s)
+        self._seconds.observe(elapsed_s)
 
 
 @web.middleware
@@ -196,6 +232,8 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise BadRequest(f"{request.method} with a body has no meaning")
     if request.path.startswith(state.operator_prefixes):
         return await handler(request)
+    if not _was_admitted(request):
+        state.check_time(asyncio.get_running_loop().time())
     state.enter()
     try:
         return await handler(request)
@@ -266,6 +304,15 @@ def refuse_query(request: web.Request) -> None:
     """
     if "?" in request.raw_path:
         raise BadRequest(f"{request.path} takes no query")
+
+
+def _was_admitted(request: web.Request) -> bool:
+    """Tell whether there was found to be time for ``request`` when it came: that is said once."""
+    protocol: Any = request.protocol
+    was_admitted = bool(getattr(protocol, "is_admitted", False))
+    if was_admitted:
+        protocol.is_admitted = False  # of those that were sent with it, that was not said
+    return was_admitted
 
 
 def _problem(code: str, status: int, detail: str, headers: dict[str, str]) -> web.Response:

@@ -43,6 +43,9 @@ class ListenSettings(Group, frozen=True):
     """A request whose first byte came must have all its headers, and TLS its handshake, in this."""
     requests_max: Annotated[int, Meta(ge=1)] = 256
     """Requests served at the same time; one more is answered 503 at once."""
+    turn_within: Seconds = Seconds(0.05)
+    """Requests wait for their turn at most so long, or eight times as long in a burst; what cannot
+    be served in this is answered 503 with `Retry-After`. 0 lets all in, however long they wait."""
     drop_stalled_after: Seconds = Seconds(30)
     """A client that takes less than 256 KiB in this time (9 kB/s) is dropped."""
     close_idle_after: Seconds = Seconds(75)

@@ -60,39 +60,60 @@ class Tally:
         yield family
 
 
+class Spread:
+    """How often something took how long, by upper bounds in seconds."""
+
+    __slots__ = ("_bounds_s", "counts", "sum_s")
+
+    def __init__(self, bounds_s: tuple[float, ...]) -> None:
+        self._bounds_s = bounds_s
+        self.counts = [0] * (len(bounds_s) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one that took so long."""
+        self.counts[bisect_left(self._bounds_s, seconds)] += 1
+        self.sum_s += seconds
+
+
 class Timings:
-    """A histogram of seconds."""
+    """A histogram of seconds with at most one label."""
 
     def __init__(
         self,
         name: str,
         told: str,
+        label: str | None = None,
         *,
         registry: CollectorRegistry,
         bounds_s: Sequence[float] = TIMES_S,
     ) -> None:
         self._name = name
         self._told = told
+        self._labels = [] if label is None else [label]
         self._bounds_s = tuple(bounds_s)
-        self._counts = [0] * (len(self._bounds_s) + 1)
-        self._sum_s = 0.0
+        self._spreads: dict[str, Spread] = {}
         registry.register(self)
 
-    def observe(self, seconds: float) -> None:
-        """Count one that took so long."""
-        self._counts[bisect_left(self._bounds_s, seconds)] += 1
-        self._sum_s += seconds
+    def of(self, value: str = "") -> Spread:
+        """Return the spread of one value of the label. Keep it: looking it up is what costs."""
+        spread = self._spreads.get(value)
+        if spread is None:
+            spread = self._spreads[value] = Spread(self._bounds_s)
+        return spread
 
     def describe(self) -> Iterator[Metric]:
-        """Yield what it is called (called by the registry)."""
-        yield HistogramMetricFamily(self._name, self._told)
+        """Yield what it is called (called by the registry, which finds it by that)."""
+        yield HistogramMetricFamily(self._name, self._told, labels=self._labels)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the histogram (called by the registry)."""
-        buckets, below = [], 0
-        for bound_s, count in zip((*self._bounds_s, float("inf")), self._counts, strict=True):
-            below += count
-            buckets.append(("+Inf" if bound_s == float("inf") else str(float(bound_s)), below))
-        family = HistogramMetricFamily(self._name, self._told)
-        family.add_metric([], buckets=buckets, sum_value=self._sum_s)
+        family = HistogramMetricFamily(self._name, self._told, labels=self._labels)
+        for value, spread in self._spreads.items():
+            buckets, below = [], 0
+            for bound_s, count in zip((*self._bounds_s, float("inf")), spread.counts, strict=True):
+                below += count
+                buckets.append(("+Inf" if bound_s == float("inf") else str(float(bound_s)), below))
+            label = [value] if self._labels else []
+            family.add_metric(label, buckets=buckets, sum_value=spread.sum_s)
         yield family

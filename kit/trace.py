@@ -43,11 +43,20 @@ def follow(traceparent: str | None) -> Trace:
     return Trace(match[1], span_id, match[3])
 
 
-def answer_header(traceparent: str | None) -> str:
-    """Return the header of :func:`follow`, for whoever needs nothing else of it."""
+def answer_header(traceparent: bytes | None) -> bytes:
+    """Return the header of :func:`follow`, for whoever needs nothing else of it.
+
+    ``traceparent`` is ASCII.
+    """
     if traceparent:
-        return follow(traceparent).header
-    return f"00-{_ids.take(16)}-{_ids.take(8)}-00"
+        return follow(traceparent.decode("ascii")).header.encode()
+    if not _fresh:
+        supply = os.urandom(_IDS_AT_ONCE * 24).hex()
+        _fresh.extend(
+            f"00-{supply[at : at + 32]}-{supply[at + 32 : at + 48]}-00".encode()
+            for at in range(0, len(supply), 48)
+        )
+    return _fresh.pop()
 
 
 class _Ids:
@@ -69,4 +78,7 @@ class _Ids:
 
 
 _ids = _Ids()
+_fresh: list[bytes] = []
+"""Headers of new traces, made beforehand."""
 os.register_at_fork(after_in_child=_ids.forget)
+os.register_at_fork(after_in_child=_fresh.clear)

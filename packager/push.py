@@ -31,12 +31,13 @@ from kit.telemetry import get_logger
 from manifests.changes import entry_changes
 from manifests.model import Build
 from manifests.names import Channel, Version
-from packager.build_writer import write_build
+from packager.build_writer import WrittenBuild, write_build
 from packager.delta_journal import DeltaJournal
 from packager.delta_sets import NewSet
 from packager.deltas import DeltaReport, delta_journal_path, new_set_of, outcome_report
 from packager.explain import ChangeCounts, Explanation, count_changes, explain
 from packager.file_cache import RACY_NS, SegmentChunks, load_file_cache, save_file_cache
+from packager.first_steps import FirstSteps, first_steps_of
 from packager.ignore_rules import load_ignore_rules
 from packager.journal import PushJournal
 from packager.known_chunks import KnownChunks
@@ -123,6 +124,10 @@ class PushReport(msgspec.Struct, frozen=True, kw_only=True):
     """Of the release the channel pointed to before; None if there was none."""
     deltas: tuple[DeltaReport, ...] | None
     """From that one to this, then from those before it; None if none were made, or not yet."""
+    first_steps: FirstSteps
+    """What a fresh install begins with."""
+    start_troubles: tuple[str, ...]
+    """What makes installs start late, for people; mostly nothing does."""
     stage_seconds: StageSeconds
     total_seconds: float
 
@@ -223,7 +228,7 @@ async def push(
         _report,
         request,
         published,
-        written.build,
+        written,
         publication=publication,
         deltas=deltas,
         pipeline=pipeline,
@@ -336,7 +341,7 @@ def _journal_path(store: TitleStore, request: PushRequest) -> Path:
 def _report(
     request: PushRequest,
     published: Published,
-    build: Build,
+    written: WrittenBuild,
     *,
     publication: Publication | None,
     deltas: tuple[DeltaReport, ...] | None,
@@ -346,6 +351,7 @@ def _report(
 ) -> PushReport:
     head = published.head(request.channel)
     before = None if head is None else published.builds.get(head.release.root)
+    build, first_steps = written.build, first_steps_of(written)
     entry_count = sum(len(shard.entries) for shard in build.shards)
     is_same = before is not None and before.build_id == build.build_id
     return PushReport(
@@ -372,6 +378,8 @@ def _report(
         explanation=explain(before, build) if request.dry_run else None,
         previous_counter=None if head is None else head.release.counter,
         deltas=deltas,
+        first_steps=first_steps,
+        start_troubles=first_steps.too_large(),
         stage_seconds=pipeline.seconds,
         total_seconds=total_seconds,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chunks.chunk_id import Digest
-from edge.segment_table import LIVE, SegmentTable
+from edge.store.segment_table import LIVE, SegmentTable
 from kit.errors import FormatError
 
 

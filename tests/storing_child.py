@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from chunks.chunk_id import digest_of
 from edge.metrics import EdgeMetrics
-from edge.store import Store
+from edge.store.store import Store
 from kit.clock import SystemClock
 
 MAX_BYTES = 4 << 20

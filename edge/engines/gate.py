@@ -22,7 +22,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
 from edge.engines.settings import GateSettings
-from edge.upstreams import NodeLease
+from edge.upstream.upstreams import NodeLease
 from kit.clock import Clock
 from kit.errors import Denied, NotFound, PlayheadError, SettingsError, Unavailable
 from kit.http_server import problem, protocol_logger

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edge.eviction import Counted, S3Fifo
 from edge.generic.content import Content, Spans, Whole, combined
+from edge.store.eviction import Counted, S3Fifo
 from kit.http_semantics.conditions import is_last_modified_strong
 from kit.http_semantics.fields import Fields
 from kit.http_semantics.stored import StoredResponse

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from edge.operating.messages import Drained, Explanation, Warm
-from edge.siblings import Siblings
+from edge.upstream.siblings import Siblings
 from kit.http_server import is_from_sibling
 
 T = TypeVar("T")

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 from chunks.chunk_id import Digest
 from edge.addressed import manifest_blob, slice_blob, slice_list_blob
-from edge.departures import Departure, Departures, Reason
 from edge.documents import DocumentAddress, Documents
 from edge.operating.keeping import Keeping, Kept
 from edge.operating.messages import Explanation
 from edge.operating.selection import Selecting
 from edge.operating.targets import OfId, OfObject, parse_target
-from edge.upstreams import Upstreams
+from edge.store.departures import Departure, Departures, Reason
+from edge.upstream.upstreams import Upstreams
 from kit.clock import Clock
 from kit.errors import InvalidInput, NotFound, Unavailable
 from kit.units import size_text

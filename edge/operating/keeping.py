@@ -13,10 +13,10 @@ from itertools import islice
 from typing import assert_never
 
 from chunks.chunk_id import Digest
-from edge.eviction import PINNED_SHARE
 from edge.fill import Blob
 from edge.operating.messages import Acted, Action, Amount, CacheUse
-from edge.store import Store
+from edge.store.eviction import PINNED_SHARE
+from edge.store.store import Store
 from kit.buffers import Buffer
 from manifests.names import TitleId
 

@@ -24,7 +24,7 @@ from edge.operating.messages import (
     total,
 )
 from edge.operating.readings import SERVED, SERVED_BYTES, UPSTREAM_BYTES, Readings
-from edge.upstreams import Upstreams
+from edge.upstream.upstreams import Upstreams
 from kit.clock import Clock
 from kit.http_server import ServerState
 

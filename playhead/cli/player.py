@@ -13,12 +13,14 @@ import click
 import msgspec
 from rich.progress import Progress, TaskID
 
+from console.edge_memory_file import remembered_in
 from console.placement import Mode
 from console.planner import Plan
 from console.platform_api import Console
 from console.progress import Event, Moved, Observer, Planned, Playable
 from console.reports import Report
 from kit import telemetry
+from kit.clock import SystemClock
 from kit.errors import IntegrityError, SettingsError
 from kit.http_client import HttpClient
 from kit.memory import give_back_large_blocks
@@ -42,6 +44,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 TRUSTED_ROOT = "root.json"
 """In the key folder: the root that a console of the same data folder trusts."""
+
+EDGES_FILE = Path("console/edges.json")
+"""Below the data folder: what consoles of this machine found out about edges."""
 
 _Folder = click.Path(file_okay=False, path_type=Path)
 
@@ -242,8 +247,12 @@ async def _console(
         )
         chosen = msgspec.structs.replace(chosen, trust=trust)
     give_back_large_blocks()
-    async with HttpClient(chosen.http) as http:
-        yield Console(chosen, http, lease_source(settings, http))
+    clock = SystemClock()
+    async with (
+        remembered_in(settings.data / EDGES_FILE, clock) as memory,
+        HttpClient(chosen.http, addresses=memory.addresses) as http,
+    ):
+        yield Console(chosen, http, lease_source(settings, http), clock, memory=memory)
 
 
 class _Display:

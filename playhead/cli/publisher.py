@@ -121,6 +121,8 @@ def push(
         print_json(report)
         return
     print_figures(_push_figures(report))
+    for trouble in report.start_troubles:
+        notice(trouble)
     if report.explanation is not None:
         _print_explanation(report.explanation)
 
@@ -315,6 +317,8 @@ def _push_figures(report: PushReport) -> dict[str, str]:
         f" {changes.removed} removed)",
         "size": size_text(report.build_size),
         "stored": size_text(report.stored_size),
+        "starts with": f"{size_text(report.first_steps.first_chunk_size)} of the first chunk, after"
+        f" {size_text(report.first_steps.root_size + report.first_steps.page_size)} of manifest",
         "read": size_text(report.read_size),
         "chunks": f"{report.chunk_count:,} ({report.new_chunk_count:,} new,"
         f" {report.resumed_chunk_count:,} from an earlier try)",

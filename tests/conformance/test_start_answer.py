@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,8 +84,7 @@ def answers(draw: st.DrawFn) -> list[Part]:
     names = draw(st.lists(digests, max_size=2, unique=True))
     manifests = [one(f"/t/{TITLE}/m/{name}") for name in names]
     bundle, cuts = draw(digests), sorted(draw(st.sets(st.integers(0, 999), max_size=3)))
-    spans = itertools.pairwise(cuts)
-    ranges = [one(f"/t/{TITLE}/b/{bundle}", span) for span in spans]
+    ranges = [one(f"/t/{TITLE}/b/{bundle}", span) for span in pairwise(cuts)]
     return [*draw(st.permutations(opening)), *manifests, *ranges]
 
 

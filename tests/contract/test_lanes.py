@@ -77,6 +77,14 @@ async def test_content_in_memory_is_answered_by_the_fast_lane_as_by_the_full_one
     assert lanes.full.metric("playhead_edge_http_fast_lane_total") == 0
 
 
+async def test_both_lanes_count_how_long_a_first_byte_from_memory_took(lanes: Lanes) -> None:
+    name = "playhead_edge_first_byte_seconds_count"
+    for lane in (lanes.fast, lanes.full):
+        before = lane.metric(name, found="memory")
+        await both(lanes, [head(BUNDLE)], answers_max=1)
+        assert lane.metric(name, found="memory") == before + 1
+
+
 @pytest.mark.parametrize("asked", [*RANGES, *NO_RANGES])
 async def test_both_lanes_read_a_range_alike(lanes: Lanes, asked: str) -> None:
     fast, full = await both(lanes, [head(BUNDLE, f"Range: {asked}")], answers_max=1)

@@ -16,11 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from prometheus_client import CollectorRegistry
 
 from chunks.chunk_id import Digest, digest_of
-from edge.located import worker_of
 from edge.metrics import EdgeMetrics
-from edge.segments import size_on_disk
-from edge.store import Store
-from edge.store_checking import Checked
+from edge.store.checking import Checked
+from edge.store.located import worker_of
+from edge.store.segments import size_on_disk
+from edge.store.store import Store
 from kit.clock import ManualClock
 from tests.stored_blobs import blobs_on_disk, bytes_taken
 

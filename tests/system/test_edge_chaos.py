@@ -29,7 +29,8 @@ from tests.stored_blobs import blobs_on_disk
 
 pytestmark = pytest.mark.slow
 
-FOR_S = float(os.environ.get("PLAYHEAD_CHAOS_S", "8"))
+FOR_S = float(os.environ.get("PLAYHEAD_CHAOS_S", "6"))
+LIVES = max(2, round(FOR_S / 10))
 CLIENTS = 6
 PATIENCE = aiohttp.ClientTimeout(total=20)
 """A connection that the kernel gave to a worker which was killed before it accepted."""
@@ -59,6 +60,7 @@ class World:
     session: aiohttp.ClientSession
     edge: ServedEdge | None = None
     seen: Counter[str] = field(default_factory=Counter)
+    is_over: bool = False
 
     @asynccontextmanager
     async def running_edge(self, workers: int) -> AsyncIterator[ServedEdge]:
@@ -70,20 +72,23 @@ class World:
             self.edge = edge
             yield edge
 
-    async def life_of_an_edge(self, until: float) -> None:
-        """Do it harm until then, and kill all of it amid whatever it does."""
+    async def life_of_an_edge(self, lasts_s: float) -> None:
+        """Do it harm for so long, kill all of it amid whatever it does, and have its disk rot."""
         workers = self.chance.choice([0, 2])
-        # Two workers share what is in memory: one may send what the other has not judged yet.
-        special = self.kill_worker if workers else self.rot
-        harm = [self.spoil, self.spoil, self.mend, self.stall, special]
+        harm = [self.spoil, self.spoil, self.mend, self.stall]
+        harm += [self.kill_worker] if workers else []
         async with self.running_edge(workers):
+            until = time.monotonic() + lasts_s
             while time.monotonic() < until:
                 await self.chance.choice(harm)()
                 await asyncio.sleep(self.chance.random() / 2)
+        blobs = blobs_on_disk(self.folder / "edge")
+        for blob in self.chance.sample(blobs, min(3, len(blobs))):
+            blob.rot()
 
-    async def client(self, until: float, chance: random.Random) -> None:
+    async def client(self, chance: random.Random) -> None:
         """Ask for anything, in all ways; an answer is right or broken off."""
-        while time.monotonic() < until:
+        while not self.is_over:
             path = chance.choice(sorted(OBJECTS))
             content = OBJECTS[path]
             start = chance.randrange(len(content)) if chance.random() < 0.5 else 0
@@ -133,13 +138,6 @@ class World:
         if self.edge.is_running(pid):
             os.kill(pid, signal.SIGKILL)
 
-    async def rot(self) -> None:
-        """Have the disk lose a bit of what is not in memory."""
-        blobs = blobs_on_disk(self.folder / "edge")
-        for blob in self.chance.sample(blobs, min(2, len(blobs))):
-            if blob.path.exists():
-                blob.rot()
-
 
 async def test_whatever_breaks_no_client_gets_wrong_bytes_and_all_is_well_afterwards(
     tmp_path: Path,
@@ -156,12 +154,12 @@ async def test_whatever_breaks_no_client_gets_wrong_bytes_and_all_is_well_afterw
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         world = World(tmp_path, chance, faulty, sound, session)
-        until = time.monotonic() + FOR_S
         async with asyncio.TaskGroup() as group:
             for _ in range(CLIENTS):
-                group.create_task(world.client(until, random.Random(chance.random())))
-            while time.monotonic() < until:
-                await world.life_of_an_edge(min(until, time.monotonic() + FOR_S / 2))
+                group.create_task(world.client(random.Random(chance.random())))
+            for _ in range(LIVES):
+                await world.life_of_an_edge(FOR_S / LIVES)
+            world.is_over = True
         await world.mend()
         async with world.running_edge(workers=2) as edge:
             for path, content in OBJECTS.items():

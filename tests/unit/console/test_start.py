@@ -12,15 +12,18 @@ import pytest
 from aiohttp import web
 
 from console.edge_memory import LACKS_START_FOR_S, EdgeMemory
+from console.leases import GrantedLease
 from console.platform_api import Console
-from console.settings import TrustSettings
+from console.settings import ConsoleSettings, TrustSettings
 from console.start import HEDGE_AFTER_S
 from kit.clock import ManualClock
 from kit.http_client import HttpClient
 from kit.http_settings import ClientSettings
 from kit.units import Seconds
+from manifests.names import TitleId
 from manifests.start import Absent, Content, Part, answer_header, encode_end, encode_part
 from tests.consoles import impatient_settings
+from tests.counted_connections import counted
 from tests.faulty_edge import FaultyEdge, serving_faulty
 from tests.folder_publisher import LIVE, TITLE
 from tests.leases import AnyLease
@@ -48,13 +51,16 @@ class Stage:
     def game(self) -> Path:
         return self.world.game
 
-    @asynccontextmanager
-    async def console(self, *urls: str) -> AsyncIterator[Console]:
-        settings = impatient_settings(
+    def settings(self, *urls: str) -> ConsoleSettings:
+        return impatient_settings(
             *(urls or (self.front.url,)),
             trust=TrustSettings(root=self.world.root),
             http=ClientSettings(stall_after=Seconds(1), connect_within=Seconds(1)),
         )
+
+    @asynccontextmanager
+    async def console(self, *urls: str) -> AsyncIterator[Console]:
+        settings = self.settings(*urls)
         async with HttpClient(settings.http) as http:
             yield Console(settings, http, AnyLease(), self.world.clock)
 
@@ -74,6 +80,17 @@ class Stage:
         assert report.requests == len(self.front.asked) + len(self.front.starts)
         assert self.world.text == "one " * 20_000
         return self.world.asked(), report.failed_requests
+
+
+@dataclass
+class NumberedLeases:
+    """Gives leases to anyone, and counts them."""
+
+    given: int = 0
+
+    async def lease(self, title: TitleId) -> GrantedLease:
+        self.given += 1
+        return GrantedLease(f"lease-{self.given}-for-{title}", 900)
 
 
 @pytest.fixture
@@ -251,3 +268,25 @@ async def test_a_refusal_leaves_the_last_word_to_who_gives_leases(stage: Stage) 
     asked, failed = await stage.install()
     assert len(asked) == 4
     assert failed == 0
+
+
+async def test_one_connection_does_for_all_that_a_start_brings_and_for_the_next(
+    stage: Stage,
+) -> None:
+    async with counted(stage.edge.url) as door, stage.console(door.url) as console:
+        await console.install(TITLE, stage.game, channel=LIVE)
+        assert door.accepted == 1
+        await console.update(stage.game)
+        await console.install(TITLE, stage.world.folder / "again", channel=LIVE)
+    assert door.accepted == 1
+
+
+async def test_the_next_operation_shows_the_lease_of_the_last(stage: Stage) -> None:
+    source = NumberedLeases()
+    async with (
+        HttpClient(stage.settings(stage.edge.url).http) as http,
+    ):
+        console = Console(stage.settings(stage.edge.url), http, source, stage.world.clock)
+        await console.install(TITLE, stage.game, channel=LIVE)
+        await console.install(TITLE, stage.world.folder / "again", channel=LIVE)
+    assert source.given == 1

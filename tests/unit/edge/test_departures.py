@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chunks.chunk_id import Digest
-from edge.departures import DEPARTURES_MAX, Departure, Departures, Reason
+from edge.store.departures import DEPARTURES_MAX, Departure, Departures, Reason
 from kit.clock import ManualClock
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.eviction import PINNED_SHARE, PUSHED, SUPERSEDED, Counted, Pinned, S3Fifo
+from edge.store.eviction import PINNED_SHARE, PUSHED, SUPERSEDED, Counted, Pinned, S3Fifo
 
 BUDGET = 100
 

@@ -330,7 +330,7 @@ async def test_only_as_many_requests_are_served_as_may_be(
         await eventually(is_full)
         refused = await edge.ask(LIST)
         assert (refused.status, refused.json()["code"]) == (503, "overloaded")
-        assert refused.headers["Retry-After"] == "1"
+        assert refused.headers["Retry-After"] in ("1", "2")
         assert (await edge.ask("/healthz")).status == 200
         upstream.gate.set()
         assert [reply.status for reply in await asyncio.gather(*asking)] == [200, 200]

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from edge.scrubbing import PROGRESS_NAME, Progress
-from edge.segment_paths import PATH_SIZE_MAX, RECORD_SIZE, read_path, write_path
+from edge.store.segment_paths import PATH_SIZE_MAX, RECORD_SIZE, read_path, write_path
 from kit.units import MIB, ByteSize, Seconds
 from tests import titles
 from tests.operated_edge import operated_edge

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from edge.metrics import Outcome
-from edge.start_permission import Permission
+from edge.start.permission import Permission
 from kit.clock import SystemClock
 from kit.errors import Denied
 from manifests import locations

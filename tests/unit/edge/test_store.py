@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from chunks.chunk_id import Digest, digest_of
-from edge.disk_faults import REST_S
-from edge.located import Located, worker_of
 from edge.metrics import EdgeMetrics
-from edge.segment_spans import SegmentSpan
-from edge.store import Store
-from edge.store_checking import Checked
+from edge.store.checking import Checked
+from edge.store.disk_faults import REST_S
+from edge.store.located import Located, worker_of
+from edge.store.segment_spans import SegmentSpan
+from edge.store.store import Store
 from kit.clock import ManualClock
 from kit.errors import FormatError, SettingsError
 from kit.file_holes import Punch, punch_hole
@@ -28,6 +29,7 @@ from tests.polling import eventually
 from tests.stored_blobs import OnDisk, blobs_on_disk, bytes_taken
 
 KIB = 1024
+TMPFS = Path("/dev/shm")
 needs_page_cache = pytest.mark.skipif(
     not can_tell(), reason="this system cannot tell what it has in memory"
 )
@@ -307,6 +309,16 @@ async def test_verified_bytes_are_read_from_memory_by_span(tmp_path: Path) -> No
         assert at is not None
         assert bytes(it.store.read_now(at, 3, 5000) or b"") == blob(1)[3:5000]
         assert Located.parse(at.token) == at
+
+
+@needs_page_cache
+@pytest.mark.skipif(not TMPFS.is_dir(), reason="the system has no tmpfs there")
+async def test_a_cache_in_a_tmpfs_is_read_from_memory_too() -> None:
+    with tempfile.TemporaryDirectory(dir=TMPFS) as folder:
+        async with opened(Path(folder)) as it:
+            at = it.store.locate(await it.keep(blob(1)))
+            assert at is not None
+            assert bytes(it.store.read_now(at, 3, 5000) or b"") == blob(1)[3:5000]
 
 
 async def test_what_was_not_verified_since_the_start_is_not_taken_from_memory(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge import upstreams
 from edge.passage import NODES_MAX
+from edge.upstream import upstreams
 from kit.errors import SettingsError
 from kit.http_settings import ClientSettings, ListenSettings
 from kit.rendezvous import ranked

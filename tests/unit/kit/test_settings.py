@@ -104,3 +104,22 @@ def test_reference_lists_every_setting_with_its_docstring() -> None:
 @given(st.integers(0, 1 << 50))
 def test_sizes_are_spelt_as_they_are_read(size: int) -> None:
     assert ByteSize.parse(ByteSize(size).text) == size
+
+
+class Listen(Group, frozen=True):
+    host: str = "here"
+    port: int = 0
+    within: Seconds = Seconds(1)
+
+
+class Door(Group, frozen=True):
+    listen: Listen = Listen(port=7402, within=Seconds(5))
+
+
+class House(Group, frozen=True):
+    edge: Door = Door()
+
+
+def test_who_sets_one_thing_of_a_group_keeps_the_other_defaults_of_its_place() -> None:
+    found = load(House, flags=["edge.listen.host=there"])
+    assert found.edge.listen == Listen(host="there", port=7402, within=Seconds(5))
