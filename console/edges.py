@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kit.errors import Unavailable
+
 
 @dataclass(slots=True)
 class Edge:
@@ -17,17 +19,20 @@ class Edge:
     last_error: str = ""
 
     def failed(self, now: float, error: Exception, penalty_s: float, penalty_max_s: float) -> None:
-        """Pass this edge over for a while.
+        """Pass this edge over for a while, at least as long as it asks for and ``penalty_max_s``.
 
         Requests that were under way together fail together; they count as one failure.
         """
         self.last_error = str(error)
+        asked_s = error.retry_after_s if isinstance(error, Unavailable) else 0.0
+        asked_until = now + min(asked_s, penalty_max_s)
         if now < self.shunned_until:
+            self.shunned_until = max(self.shunned_until, asked_until)
             return
         # Beyond 2^30 the factor would only overflow; the limit is far below.
         delay_s = min(penalty_s * 2 ** min(self.failures, 30), penalty_max_s)
         self.failures += 1
-        self.shunned_until = now + delay_s
+        self.shunned_until = max(now + delay_s, asked_until)
 
     def succeeded(self) -> None:
         """Forgive everything."""

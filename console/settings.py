@@ -64,7 +64,8 @@ class ConsoleSettings(Group, frozen=True):
     update_mode: UpdateMode = "auto"
     """How changed large files come into place; `auto` patches in place where room is short."""
     penalty: Seconds = Seconds(1)
-    """How long an edge that failed is passed over; doubled with each failure in a row."""
+    """How long an edge that failed is passed over; doubled with each failure in a row.
+    An edge that asks for more (`Retry-After`) gets it."""
     penalty_max: Seconds = Seconds(30)
     """No edge is passed over for longer."""
     give_up_after: Seconds = Seconds(60)

@@ -209,7 +209,7 @@ class StartCall:
         if reply.status in _UNKNOWN or (reply.status == 404 and not is_ours):
             self._means.memory.note_no_start(edge.url)
         elif reply.status >= 500 or reply.status == 429:
-            raise Unavailable(f"{reply.url}: answered {reply.status} {problem.code[:60]}")
+            raise reply.unavailable(f"answered {reply.status} {problem.code[:60]}")
         log.debug("start.refused", edge=edge.url, status=reply.status, code=problem.code[:60])
 
     async def _read(self, edge: Edge, reply: HttpReply, asked_at: float) -> None:

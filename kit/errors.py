@@ -97,6 +97,11 @@ class Unavailable(PlayheadError):  # noqa: N818
     exit_code = 8
     retryable = True
 
+    def __init__(self, message: str = "", *, retry_after_s: float = 0.0) -> None:
+        """Say what is down; ``retry_after_s``: it asked not to be asked again for so long."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
 
 class IntegrityError(PlayheadError):
     """Bytes do not match their digest; they must never be used."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from kit.address_book import AddressBook
 from kit.buffers import Buffer
 from kit.errors import IntegrityError, NotFound, Unavailable
 from kit.http_semantics import content_range
+from kit.http_semantics.retry_after import retry_after_s
 from kit.http_settings import ClientSettings
 from kit.pinned_resolver import PinnedResolver
 from kit.tls import client_context
@@ -51,9 +53,16 @@ class HttpReply:
         if self.status == 404:
             raise NotFound(f"{self.url}: not found")
         if self.status != expected:
-            raise Unavailable(f"{self.url}: answered {self.status}, expected {expected}")
+            raise self.unavailable(f"answered {self.status}, expected {expected}")
         if self._span is not None:
             self._require_span(*self._span)
+
+    def unavailable(self, why: str) -> Unavailable:
+        """Return the error that this answer is, with how long to wait if it says so."""
+        asked_s = retry_after_s(
+            self.headers.get("Retry-After"), self.headers.get("Date"), time.time()
+        )
+        return Unavailable(f"{self.url}: {why}", retry_after_s=asked_s)
 
     async def read(self, *, size_max: int) -> bytearray:
         """Return the whole body, of at most ``size_max`` bytes.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.errors import InvalidInput, NotFound, Unauthenticated, Unavailable
+from kit.errors import InvalidInput, NotFound, PlayheadError, Unauthenticated, Unavailable
 from playhead.roles import Finished, command, run
 from playhead.trees import differences
 from tests.platform import Platform, running_platform
@@ -149,7 +149,7 @@ def test_errors_have_their_exit_codes_and_the_audit_log_its_lines(
     platform: Platform, tmp_path: Path
 ) -> None:
     published(platform, tmp_path)
-    cases = [
+    cases: list[tuple[tuple[str, ...], type[PlayheadError]]] = [
         (("warm", "No Title"), InvalidInput),
         (("warm", "game", "--deadline", "never"), InvalidInput),
         (("warm", "game", "--max-rate", "fast"), InvalidInput),

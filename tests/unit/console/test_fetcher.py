@@ -187,6 +187,18 @@ def test_failures_at_the_same_time_count_as_one() -> None:
     assert edge.shunned_until == 101.0
 
 
+def test_an_edge_that_asks_for_time_gets_it_up_to_a_limit() -> None:
+    edge = Edge("a")
+    edge.failed(100.0, Unavailable("busy", retry_after_s=7.0), 1.0, 30.0)
+    assert edge.shunned_until == 107.0
+    edge.failed(101.0, Unavailable("busy", retry_after_s=9.0), 1.0, 30.0)
+    assert edge.shunned_until == 110.0
+    edge.failed(102.0, Unavailable("down"), 1.0, 30.0)
+    assert edge.shunned_until == 110.0
+    edge.failed(110.0, Unavailable("gone", retry_after_s=1e9), 1.0, 30.0)
+    assert edge.shunned_until == 140.0
+
+
 def test_success_ends_a_penalty() -> None:
     edge = Edge("a")
     edge.failed(0.0, Unavailable("down"), 1.0, 30.0)

@@ -149,6 +149,18 @@ async def test_a_body_without_a_length_is_limited_too(client: HttpClient) -> Non
             await fetch(client, node.url + "/", 100_001)
 
 
+async def test_who_asks_for_time_is_heard(client: HttpClient) -> None:
+    async def busy(_: web.Request) -> web.Response:
+        return web.Response(status=503, headers={"Retry-After": "17"})
+
+    binder = Binder("other", ListenSettings())
+    binder.routes(web.get("/", busy))
+    async with running(binder) as node, client.get(node.url + "/") as reply:
+        with pytest.raises(Unavailable, match="answered 503") as caught:
+            reply.require_content()
+    assert caught.value.retry_after_s == 17.0
+
+
 async def test_redirects_are_not_followed_and_the_trace_is_passed_on(client: HttpClient) -> None:
     seen: list[str | None] = []
 
