@@ -200,6 +200,18 @@ class Blobs:
         future = flights.join(flight, start)
         return Flight(future, is_collapsed, self._answered[flight])
 
+    def part_now(self, blob: Blob, start: int, end: int) -> Landed | None:
+        """Return the bytes ``[start, end)`` of a blob if they can be had from memory at once.
+
+        Whoever wants a few of a slice need not wait for all of it to be copied.
+        """
+        name = blob.name
+        at = self._store.locate(name)
+        if at is None or end > at.size:
+            return None
+        part = self._store.read_now(at, start, end)
+        return None if part is None else Landed(part, Tier.MEMORY, at=at)
+
     async def in_order(self, blobs: Sequence[Blob]) -> AsyncGenerator[Flight, None]:
         """Yield ``blobs`` one by one, still on their way, and the next few as well.
 

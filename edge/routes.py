@@ -220,6 +220,10 @@ class _Edge:
         blob = slice_blob(address, slices)
 
         async def pieces(start: int, end: int) -> Pieces:
+            if (part := self._blobs.part_now(blob, start, end)) is not None:
+                status.note(part)
+                yield self._counted(part, 0, end - start)
+                return
             flight = self._blobs.begin(blob)
             if await flight.is_coming(is_sure=is_new and not self._upstreams.are_all_avoided):
                 status.note_coming(flight)
@@ -239,8 +243,14 @@ class _Edge:
         async def pieces(start: int, end: int) -> Pieces:
             first, after_last = start // SLICE_SIZE, -(-end // SLICE_SIZE)
             blobs = [slice_blob(address.slice(i), slices) for i in range(first, after_last)]
-            missing_count = sum(not self._blobs.has(blob.name) for blob in blobs)
             at = begin = first * SLICE_SIZE
+            if len(blobs) == 1:
+                part = self._blobs.part_now(blobs[0], start - at, end - at)
+                if part is not None:
+                    status.note(part)
+                    yield self._counted(part, 0, end - start)
+                    return
+            missing_count = sum(not self._blobs.has(blob.name) for blob in blobs)
             is_sure = is_new and not self._upstreams.are_all_avoided
             async with aclosing(self._blobs.in_order(blobs)) as arriving:
                 async for flight in arriving:
