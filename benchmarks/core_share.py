@@ -25,7 +25,7 @@ def core_share(pids: Sequence[int], core: int, share: float) -> Iterator[bool]:
             os.sched_setaffinity(int(task.name), {core})
     quota_us = int(PERIOD_US * share)
     is_old = (GROUPS / "cpu").is_dir()
-    group = (GROUPS / "cpu" if is_old else GROUPS) / f"playhead-benchmark-{os.getpid()}"
+    group = (GROUPS / "cpu" if is_old else GROUPS) / f"playhead-benchmark-{os.getpid()}-{pids[0]}"
     if share >= 1:
         yield True
         return

@@ -1,7 +1,7 @@
-"""One worker and two: what a request costs each, whether both have as much, and what they bring.
+"""One worker and two: what they bring, what a request costs each, and whether both have as much.
 
-Two workers are worth two cores if a request costs no more by two than by one, and if the kernel
-gives both as many connections. Throughput says it only where there are cores for the load besides.
+So that two cores are enough to tell, a worker has three tenths of a core, alone or not; what loads
+them has the rest. Without the rights to hold a process to that, throughput tells nothing here.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import statistics
 import tempfile
 import urllib.request
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.core_share import core_share
 from benchmarks.load import Load, cpu_s, has_wrk, load
 from benchmarks.one_fetch import children
 from benchmarks.staged import Staged, staged
 from benchmarks.table import parser, show
-from kit.concurrency import core_count
 from manifests.lease import HEADER
 from playhead.roles import Role
 from tests.polling import eventually_sync
@@ -29,6 +30,8 @@ CONNECTIONS = 128
 FILLING_CONNECTIONS = 16
 """A player that asks for very much that is not there is put off."""
 GATE = 1.8
+SHARE = 0.3
+"""Of a core, for each worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Measured:
     load: Load
     cpu_s: list[float]
     hops: float
+    is_held: bool
+    """Whether each worker had its share of a core and no more."""
 
     @property
     def least_share(self) -> float:
@@ -82,18 +87,20 @@ def _measure(
     connections: int = CONNECTIONS,
 ) -> Measured:
     pids = children(edge.pid)
-    before, hops = [cpu_s([pid]) for pid in pids], _hops(edge)
-    brought = load(
-        edge.url,
-        asked,
-        pids,
-        header=(HEADER, stage.lease),
-        seconds=seconds,
-        connections=connections,
-        scratch=stage.scratch,
-    )
-    used = [cpu_s([pid]) - was for pid, was in zip(pids, before, strict=True)]
-    return Measured(brought, used, _hops(edge) - hops)
+    with ExitStack() as stack:
+        held = [stack.enter_context(core_share([pid], 0, SHARE)) for pid in pids]
+        before, hops = [cpu_s([pid]) for pid in pids], _hops(edge)
+        brought = load(
+            edge.url,
+            asked,
+            pids,
+            header=(HEADER, stage.lease),
+            seconds=seconds,
+            connections=connections,
+            scratch=stage.scratch,
+        )
+        used = [cpu_s([pid]) - was for pid, was in zip(pids, before, strict=True)]
+    return Measured(brought, used, _hops(edge) - hops, all(held))
 
 
 def _hops(edge: Role) -> float:
@@ -117,23 +124,17 @@ def _table(
         hops = f"{max(each.hops for each in runs):.0f}"
         rows.append([f"{name}, {workers}", f"{cost:.3f}", f"{speed:.0f}", told, hops])
         if workers > 1:
-            alone = found[name, 1]
-            worth = 2 * statistics.median(
-                one.load.cpu_s_per_gb / two.load.cpu_s_per_gb
-                for one, two in zip(alone, runs, strict=True)
+            worth = statistics.median(
+                two.load.size / two.load.seconds / (one.load.size / one.load.seconds)
+                for one, two in zip(found[name, 1], runs, strict=True)
             )
-            # Both stand still together at the latest when the busier one can do no more.
-            worth *= min(1.0, 0.5 / (1 - share))
             verdict = "kept" if worth >= GATE else "missed"
             notes.append(
-                f"{name}: two workers on cores of their own are worth {worth:.2f} of one, by what"
-                f" a gigabyte costs and how even they are loaded; at least {GATE}: {verdict}"
+                f"{name}: two workers bring {worth:.2f} times as much as one; at least {GATE}:"
+                f" {verdict}"
             )
-    cores = core_count()
-    if cores < 4:
-        notes.append(
-            f"{cores} cores, of which the load takes one: MB/s of two workers is what is left"
-        )
+            if not all(each.is_held for each in runs):
+                notes.append(f"{name}: not so, a worker could not be held to {SHARE} of a core")
     return sorted(rows[:1]) + sorted(rows[1:]), notes
 
 
