@@ -90,6 +90,8 @@ class QuickReader:
 
 def _request(head: Head) -> RequestHead:
     pairs = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in head.headers.items()]
+    if head.span is not None:
+        pairs.append(("range", head.span.decode("latin-1")))
     method = "HEAD" if head.is_head else "GET"
     return RequestHead(method, head.target.decode("latin-1"), end_to_end(Fields(pairs)))
 

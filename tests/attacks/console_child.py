@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 import time
 
-from console import platform_api
 from playhead.__main__ import main
+from playhead.cli import player
 
 
 class WrongClock:
@@ -27,5 +27,5 @@ class WrongClock:
 
 if __name__ == "__main__":
     WrongClock.ahead_s = float(sys.argv.pop(1))
-    platform_api.SystemClock = WrongClock  # type: ignore[attr-defined, assignment]
+    player.SystemClock = WrongClock  # type: ignore[attr-defined, assignment]
     main()
