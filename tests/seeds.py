@@ -8,8 +8,9 @@ import zlib
 
 
 def run_seed() -> int:
-    """Return ``PLAYHEAD_TEST_SEED`` if set, else a new one, the same in all processes of a run."""
-    given = os.environ.get("PLAYHEAD_TEST_SEED")
+    """Return ``TEST_SEED`` if set, else a new one, the same in all processes of a run."""
+    # Not with the product's prefix: what the tests start would take it for a setting, and refuse.
+    given = os.environ.get("TEST_SEED")
     if given is not None:
         return int(given)
     run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID")
