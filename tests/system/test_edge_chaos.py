@@ -1,6 +1,6 @@
 """Everything at once, by chance: no client of an edge ever gets wrong bytes, and it comes back.
 
-The chance is one number, ``PLAYHEAD_TEST_SEED``; ``PLAYHEAD_CHAOS_S`` has it go on for longer.
+The chance is one number, ``TEST_SEED``; ``PLAYHEAD_CHAOS_S`` has it go on for longer.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ async def test_whatever_breaks_no_client_gets_wrong_bytes_and_all_is_well_afterw
     tmp_path: Path,
 ) -> None:
     seed = run_seed()
-    print(f"PLAYHEAD_TEST_SEED={seed}")
+    print(f"TEST_SEED={seed}")
     chance = random.Random(seed)
     async with AsyncExitStack() as stack:
         faulty, sound = Upstream(), Upstream()
