@@ -129,16 +129,24 @@ async def browsing(folder: Path) -> AsyncIterator[Page]:
     silent = asyncio.subprocess.DEVNULL
     child = await asyncio.create_subprocess_exec(*words, stdout=silent, stderr=silent)
     try:
+        said = folder / PORT_FILE
 
         async def is_up() -> bool:
-            return (folder / PORT_FILE).exists()
+            return said.exists() and said.read_text().count("\n") > 0
 
-        await eventually(is_up, within_s=30)
-        port = (folder / PORT_FILE).read_text().splitlines()[0]
+        await eventually(is_up, within_s=60)
+        port = said.read_text().splitlines()[0]
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as reply:
-                tabs = await reply.json(content_type=None)
-            url = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+            urls: list[str] = []
+
+            async def has_tab() -> bool:
+                async with session.get(f"http://127.0.0.1:{port}/json/list") as reply:
+                    tabs = await reply.json(content_type=None)
+                urls.extend(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+                return bool(urls)
+
+            await eventually(has_tab, within_s=60)
+            url = urls[0]
             async with session.ws_connect(url, max_msg_size=0) as socket:
                 page = Page(socket)
                 listening = asyncio.create_task(page.listen())

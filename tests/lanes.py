@@ -21,6 +21,7 @@ LISTEN = ListenSettings(
     close_idle_after=Seconds(0.6),
     drain_for=Seconds(5),
     linger_for=Seconds(0),
+    turn_within=Seconds(0),
 )
 CHANGING = frozenset({"date", "traceparent", "age"})
 """Headers that differ from answer to answer."""

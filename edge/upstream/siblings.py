@@ -2,7 +2,8 @@
 
 Every blob and every document has one worker that fetches it for all, so that a node asks upstream
 once. The others ask that worker over a socket in the cache folder, by the same HTTP as clients. A
-worker that has died, or hangs, is done without: whoever waits for it asks upstream itself.
+worker that has died, or hangs, is done without: whoever waits for it asks upstream itself, and
+until it answers again nobody waits for it any more.
 """
 
 from __future__ import annotations
@@ -150,6 +151,8 @@ class Workers:
         self._within_s = within_s
         self._metrics = metrics
         self._looks: SingleFlight[int, bool] = SingleFlight()
+        self._done_without: SingleFlight[int, None] = SingleFlight()
+        """Of each worker that hangs, the wait for it to answer again."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -158,6 +161,7 @@ class Workers:
             for client in self._clients.values():
                 await stack.enter_async_context(client)
             stack.push_async_callback(self._looks.close)
+            stack.push_async_callback(self._done_without.close)
             yield
 
     def owns(self, name: bytes) -> bool:
@@ -175,10 +179,13 @@ class Workers:
             SiblingGone: Ask upstream yourself.
         """
         owner = self._owner(name)
+        if owner in self._done_without:
+            raise SiblingGone(f"{path}: worker {owner} has not answered for a while")
         asking = asyncio.create_task(self._ask(owner, path, take, if_none_match))
         try:
             while not (await asyncio.wait([asking], timeout=LOOK_EVERY_S))[0]:
-                if not await self._looks.run(owner, lambda: self._is_alive(owner)):
+                if not await self._is_alive(owner):
+                    self._done_without.join(owner, lambda: self._is_back(owner))
                     raise SiblingGone(f"{path}: worker {owner} does not answer")
             result = await asking
         except (NotFound, NoUpstream):
@@ -227,6 +234,15 @@ class Workers:
             raise Unavailable(f"{path}: worker {owner} took too long") from error
 
     async def _is_alive(self, other: int) -> bool:
+        return await self._looks.run(other, lambda: self._look(other))
+
+    async def _is_back(self, other: int) -> None:
+        log.warning("sibling.hangs", sibling=other)
+        while not await self._is_alive(other):
+            await asyncio.sleep(LOOK_EVERY_S)
+        log.info("sibling.answers", sibling=other)
+
+    async def _look(self, other: int) -> bool:
         try:
             async with (
                 asyncio.timeout(ALIVE_WITHIN_S),

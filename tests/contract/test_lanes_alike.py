@@ -120,6 +120,7 @@ LISTEN = ListenSettings(
     close_idle_after=Seconds(5),
     drain_for=Seconds(5),
     linger_for=Seconds(0),
+    turn_within=Seconds(0),
 )
 
 
@@ -278,7 +279,7 @@ async def ways(tmp_path: Path) -> AsyncIterator[list[Way]]:
         for way in found:
             methods = ["GET"] * (len(CONTENT) + len(OTHERS) + 1)
             *answers, _ = await way.answers(warm + LAST.encode(), [], methods)
-            assert all(" 200 " in str(answer) for answer in answers)
+            assert all(" 200 " in str(answer) for answer in answers), (way.name, answers)
         yield found
 
 

@@ -98,7 +98,12 @@ async def caching(**settings: Any) -> AsyncIterator[Cache]:
     """Serve a cache of a new origin; ``settings`` are those of the cache."""
     async with Origin().serving() as origin:
         clock = ManualClock(NOON)
-        listen = ListenSettings(drain_for=Seconds(2), linger_for=Seconds(0), requests_max=1024)
+        listen = ListenSettings(
+            drain_for=Seconds(2),
+            linger_for=Seconds(0),
+            requests_max=1024,
+            turn_within=Seconds(0),
+        )
         chosen = GenericSettings(**{"upstream": origin.url, "listen": listen, **settings})
         registry = CollectorRegistry()
         made = GenericCache(chosen, clock, registry)

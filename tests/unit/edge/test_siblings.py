@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from edge.upstream.upstreams import NoUpstream
 from kit.errors import IntegrityError, NotFound
 from kit.http_client import HttpReply
 from manifests.lease import HEADER
+from tests.polling import eventually
 
 PATH = "/t/a-title/h/live"
 NAMES = [bytes([first]) + bytes(31) for first in range(256)]
@@ -215,6 +216,17 @@ async def test_one_that_is_slow_but_lives_is_waited_for_and_one_that_hangs_is_no
                 await here.workers.fetch(OTHERS, PATH, take)
         assert here.count("failures") == 1
         go.set()
+        with pytest.raises(SiblingGone, match="for a while"):
+            await here.workers.fetch(OTHERS, PATH, take)
+        assert len(sibling.asked) == 2, "nobody waits for it any more"
+        sibling.is_alive = True
+
+        async def is_asked_again() -> bool:
+            with suppress(SiblingGone):
+                return await here.workers.fetch(OTHERS, PATH, take) == b"late"
+            return False
+
+        await eventually(is_asked_again)
 
 
 async def test_one_that_lives_and_never_answers_is_given_up_after_what_a_fill_may_take_twice(
