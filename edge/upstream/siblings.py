@@ -238,7 +238,7 @@ class Workers:
 
     async def _is_back(self, other: int) -> None:
         log.warning("sibling.hangs", sibling=other)
-        while not await self._is_alive(other):
+        while not await self._is_alive(other):  # noqa: ASYNC110 - another process is asked
             await asyncio.sleep(LOOK_EVERY_S)
         log.info("sibling.answers", sibling=other)
 
