@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from chunks.slices import SLICE_SIZE
 from edge.crew import ALONE, Crew
-from kit.clock import SystemClock
+from kit.clock import ManualClock
 from kit.http_settings import ListenSettings
 from kit.object_storage.testing import MemoryStorage
 from kit.units import Seconds
@@ -60,7 +60,8 @@ STRANGE = [
     "*",
 ]
 
-clock = SystemClock()
+clock = ManualClock(1_800_000_000)
+"""Stands still: leases are minted when this is imported, long before its tests run in a long run."""
 LEASE = lease_at(clock, title.bundle_address.title)
 LEASES = [LEASE] * 6 + [lease_at(clock, TitleId("another-title")), "x", ""]
 
