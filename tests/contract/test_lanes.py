@@ -26,7 +26,7 @@ CONTENT = [title.manifest_address.path, title.slice_list_address.path, f"{BUNDLE
 OTHERS = [title.head_address.path, title.release_address.path]
 
 clock = ManualClock(1_800_000_000)
-"""Stands still: leases are minted when this is imported, long before its tests run in a long run."""
+"""Stands still: leases are minted on import, in a long run long before they are shown."""
 LEASE = lease_at(clock, title.bundle_address.title)
 OTHER_LEASE = lease_at(clock, TitleId("another-title"))
 EXPIRED = lease_at(clock, title.bundle_address.title, lasts_s=-120)

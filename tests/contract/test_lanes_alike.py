@@ -61,7 +61,7 @@ STRANGE = [
 ]
 
 clock = ManualClock(1_800_000_000)
-"""Stands still: leases are minted when this is imported, long before its tests run in a long run."""
+"""Stands still: leases are minted on import, in a long run long before they are shown."""
 LEASE = lease_at(clock, title.bundle_address.title)
 LEASES = [LEASE] * 6 + [lease_at(clock, TitleId("another-title")), "x", ""]
 
